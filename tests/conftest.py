@@ -1,0 +1,41 @@
+"""What every test gets: quiet libraries, no network, its share of the cores, and a clean state."""
+
+import os
+import random
+
+# Set before anything imports TensorFlow, NumPy or PyTorch.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Every test runs without a network, so a hub that cannot be reached fails at once instead of after a time-out.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two processes that each start a thread per core slow each other down: give every process its share.
+    _share = max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    # Not TF_NUM_INTEROP_THREADS: with a single one, two replicas in a process wait for each other for ever.
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(_name, str(_share))
+
+import sys
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _clean_state():
+    """Seed every generator, and put back Keras' global state that a test has changed."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - code under test may use the global generator
+    if "keras" in sys.modules:
+        import keras
+
+        keras.utils.set_random_seed(0)
+        policy = keras.config.dtype_policy()
+        yield
+        keras.config.set_dtype_policy(policy)
+    else:
+        yield
