@@ -1,0 +1,55 @@
+"""Layer normalisation with float32 statistics (Ba et al., arXiv 1607.06450)."""
+
+import keras
+
+from keras_transformer import ops
+from keras_transformer.layers.parts import NormConfig
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class LayerNorm(keras.layers.Layer):
+    """Normalises the last axis, with statistics in float32 under every dtype policy.
+
+    Args:
+        epsilon: Added to the variance. Default 1e-12, as BERT.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        x: Float tensor of shape (..., dim).
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        ValueError: For an epsilon that is not above 0.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer.layers import LayerNorm
+
+        y = np.array(LayerNorm()(np.random.rand(2, 3, 64).astype("float32")))
+        assert abs(y.mean()) < 1e-4 and abs(y.std() - 1) < 1e-3
+        ```
+    """
+
+    def __init__(self, epsilon: float = 1e-12, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = NormConfig(epsilon).epsilon
+
+    def build(self, input_shape) -> None:
+        """Creates scale and shift."""
+        self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer="ones", autocast=False)
+        self.beta = self.add_weight(name="beta", shape=(input_shape[-1],), initializer="zeros", autocast=False)
+
+    def call(self, x):
+        """Normalises."""
+        return ops.layer_norm(x, self.gamma, self.beta, self.epsilon)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the input shape."""
+        return input_shape
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        return super().get_config() | {"epsilon": self.epsilon}

@@ -1,0 +1,70 @@
+"""From a sequence of hidden states to one vector."""
+
+import keras
+
+from keras_transformer import ops
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class MeanPooling(keras.layers.Layer):
+    """Averages the hidden states of the real tokens.
+
+    Args:
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        sequence: Float tensor of shape (batch, length, dim).
+        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token.
+
+    Returns:
+        Float tensor of shape (batch, dim); zeros for a row of padding only.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer.layers import MeanPooling
+
+        pooled = MeanPooling()(np.array([[[1.0], [3.0], [9.0]]], "float32"), np.array([[1, 1, 0]]))
+        assert float(pooled[0, 0]) == 2.0
+        ```
+    """
+
+    def call(self, sequence, padding_mask):
+        """Averages."""
+        return ops.mean_pool(sequence, padding_mask)
+
+    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
+        """Returns (batch, dim)."""
+        return (sequence_shape[0], sequence_shape[-1])
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class FirstTokenPooling(keras.layers.Layer):
+    """Takes the hidden state of the first token, BERT's [CLS].
+
+    Args:
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        sequence: Float tensor of shape (batch, length, dim).
+        padding_mask: Accepted so that every pooling is called in the same way; not used.
+
+    Returns:
+        Float tensor of shape (batch, dim).
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer.layers import FirstTokenPooling
+
+        assert float(FirstTokenPooling()(np.array([[[1.0], [3.0]]], "float32"))[0, 0]) == 1.0
+        ```
+    """
+
+    def call(self, sequence, padding_mask=None):
+        """Takes the first position."""
+        return sequence[:, 0]
+
+    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
+        """Returns (batch, dim)."""
+        return (sequence_shape[0], sequence_shape[-1])

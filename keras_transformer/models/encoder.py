@@ -1,0 +1,138 @@
+"""Bidirectional Transformer encoder (BERT, arXiv 1810.04805, and its pre-norm variant)."""
+
+from typing import Any
+
+import keras
+
+from keras_transformer import layers
+from keras_transformer.models.config import EncoderConfig
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class TransformerEncoder(keras.Model):
+    """Turns token ids into hidden states.
+
+    Args:
+        config: `EncoderConfig` or its dict.
+        **kwargs: Arguments of `keras.Model`; `dtype` sets the dtype policy of every layer.
+
+    Call arguments:
+        inputs: Dict of int32 tensors of shape (batch, length): `token_ids`, `segment_ids` (0 for single texts), and
+            `padding_mask` (1 = a real token).
+
+    Returns:
+        Dict with `sequence_output`, float of shape (batch, length, hidden_dim), and, if `config.pooler`,
+        `pooled_output` of shape (batch, hidden_dim).
+
+    Raises:
+        ValueError: For a config that cannot be built.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer.layers import AttentionConfig, FeedForwardConfig
+        from keras_transformer.models import EncoderConfig, TransformerEncoder
+
+        config = EncoderConfig(
+            vocabulary_size=100, hidden_dim=32, num_layers=2,
+            attention=AttentionConfig(num_heads=4), feed_forward=FeedForwardConfig(intermediate_dim=64),
+        )
+        ids = np.array([[2, 17, 3, 0]], "int32")
+        inputs = {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": (ids > 0).astype("int32")}
+        assert TransformerEncoder(config)(inputs)["sequence_output"].shape == (1, 4, 32)
+        ```
+    """
+
+    def __init__(self, config: EncoderConfig | dict, *, dtype: Any = None, name: str = "encoder", **kwargs):
+        config = EncoderConfig.from_dict(config)
+
+        # Layers
+        policy = {"dtype": dtype}
+        self.embeddings = layers.TransformerEmbedding(
+            config.vocabulary_size,
+            config.hidden_dim,
+            config.num_segments,
+            norm=None if config.norm_first else config.norm,
+            dropout=config.dropout,
+            initializer_range=config.initializer_range,
+            name="embeddings",
+            **policy,
+        )
+        scheme, extra = {
+            "learned": (layers.LearnedPositions, {"initializer_range": config.initializer_range}),
+            "sincos": (layers.SinCosPositions, {}),
+        }[config.position]
+        self.positions = scheme(config.max_length, config.hidden_dim, **extra, name="positions", **policy)
+        self.mask = layers.PaddingMask(config.mask_fill, name="mask", **policy)
+        self.blocks = [
+            layers.EncoderBlock(
+                config.hidden_dim,
+                config.attention,
+                config.feed_forward,
+                config.norm,
+                norm_first=config.norm_first,
+                dropout=config.dropout,
+                initializer_range=config.initializer_range,
+                name=f"block_{i}",
+                **policy,
+            )
+            for i in range(config.num_layers)
+        ]
+        self.final_norm = (
+            layers.LayerNorm(**config.norm.to_dict(), name="final_norm", **policy) if config.norm_first else None
+        )
+        self.pooler = (
+            layers.Dense(config.hidden_dim, "tanh", initializer_range=config.initializer_range, name="pooler", **policy)
+            if config.pooler
+            else None
+        )
+
+        # Graph
+        inputs = {
+            key: keras.Input((None,), dtype="int32", name=key) for key in ("token_ids", "segment_ids", "padding_mask")
+        }
+        embeddings = self.embed(inputs["token_ids"], inputs["segment_ids"])
+        sequence = self.encode(embeddings, inputs["padding_mask"])
+        outputs = {"sequence_output": sequence}
+        if self.pooler is not None:
+            outputs["pooled_output"] = self.pooler(sequence[:, 0])
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+
+        # Config
+        self.config = config
+
+    def embed(self, token_ids, segment_ids=None, position_ids=None, training: bool | None = None):
+        """Returns the embeddings that enter the first block, float of shape (batch, length, hidden_dim)."""
+        positions = self.positions(token_ids, position_ids)
+        if not self.embeddings.num_segments:
+            segment_ids = None
+        return self.embeddings(token_ids, segment_ids, positions, training=training)
+
+    def encode(self, embeddings, padding_mask, training: bool | None = None):
+        """Returns the hidden states of the last block for embeddings from `embed`; the same shape."""
+        return self.hidden_states(embeddings, padding_mask, training=training)[-1]
+
+    def hidden_states(self, embeddings, padding_mask, training: bool | None = None) -> list:
+        """Returns the embeddings and the output of every block; a final norm, if any, is applied to the last."""
+        attention_bias, row_valid = self.mask(padding_mask)
+        states = [embeddings]
+        for block in self.blocks:
+            states.append(block(states[-1], attention_bias=attention_bias, row_valid=row_valid, training=training))
+        if self.final_norm is not None:
+            states[-1] = self.final_norm(states[-1])
+        return states
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        policy = keras.dtype_policies.serialize(self.embeddings.dtype_policy)
+        return {"config": self.config.to_dict(), "name": self.name, "dtype": policy, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "TransformerEncoder":
+        """Builds the encoder from `get_config`."""
+        return cls(**config | {"dtype": _policy(config.get("dtype"))})
+
+
+def _policy(value):
+    """Returns a dtype policy from its serialised form; None and names pass through."""
+    return keras.dtype_policies.deserialize(value) if isinstance(value, dict) else value

@@ -1,0 +1,135 @@
+"""The primitives in TensorFlow, written in the forms that its CPU kernels fuse.
+
+A product of two dimensions followed by `nn.bias_add` and an activation becomes one oneDNN kernel; the same product in
+three dimensions, or with `+ bias`, does not. `benchmarks/` measures what each form is worth.
+"""
+
+import math
+
+import tensorflow as tf
+
+_ACTIVATIONS = {
+    "linear": lambda x: x,
+    "relu": tf.nn.relu,
+    "gelu": lambda x: tf.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: tf.nn.gelu(x, approximate=True),
+    "silu": tf.nn.silu,
+    "tanh": tf.nn.tanh,
+}
+
+
+def _leading_shape(x: tf.Tensor) -> list:
+    """Returns all dimensions but the last, static where known."""
+    static = x.shape.as_list()[:-1]
+    if all(size is not None for size in static):
+        return static
+    dynamic = tf.shape(x)
+    return [dynamic[i] if size is None else size for i, size in enumerate(static)]
+
+
+def dense(x, kernel, bias=None, activation: str = "linear"):
+    """Multiplies the last axis by a matrix, adds a bias and applies an activation.
+
+    Args:
+        x: Float tensor of shape (..., input_dim).
+        kernel: Float tensor of shape (input_dim, output_dim); cast to the dtype of `x`.
+        bias: Float tensor of shape (output_dim,), or None.
+        activation: One of `ops.ACTIVATIONS`.
+
+    Returns:
+        Tensor of shape (..., output_dim) with the dtype of `x`.
+    """
+    x = tf.convert_to_tensor(x)
+    kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
+    flat = x if x.shape.rank == 2 else tf.reshape(x, (-1, kernel.shape[0]))
+    y = tf.matmul(flat, kernel)
+    if bias is not None:
+        y = tf.nn.bias_add(y, tf.cast(tf.convert_to_tensor(bias), x.dtype))
+    y = _ACTIVATIONS[activation](y)
+    return y if x.shape.rank == 2 else tf.reshape(y, [*_leading_shape(x), kernel.shape[1]])
+
+
+def layer_norm(x, gamma, beta, epsilon: float):
+    """Normalises the last axis to mean 0 and variance 1, then scales and shifts (Ba et al., arXiv 1607.06450).
+
+    Args:
+        x: Float tensor of shape (..., dim). Statistics are float32 whatever its dtype.
+        gamma: Scale, shape (dim,).
+        beta: Shift, shape (dim,).
+        epsilon: Added to the variance.
+
+    Returns:
+        Tensor of the shape and dtype of `x`.
+    """
+    dtype = x.dtype
+    x = tf.cast(x, tf.float32)
+    axis = [x.shape.rank - 1]
+    mean = tf.reduce_mean(x, axis, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis, keepdims=True)
+    scale = tf.math.rsqrt(variance + epsilon) * tf.cast(tf.convert_to_tensor(gamma), tf.float32)
+    shift = tf.cast(tf.convert_to_tensor(beta), tf.float32) - mean * scale
+    return tf.cast(x * scale + shift, dtype)
+
+
+def lookup(table, ids):
+    """Reads rows of a table; ids outside it fail on the CPU rather than wrap around.
+
+    Args:
+        table: Float tensor of shape (rows, dim).
+        ids: Integer tensor of any shape.
+
+    Returns:
+        Tensor of shape (*ids.shape, dim).
+    """
+    return tf.gather(tf.convert_to_tensor(table), tf.convert_to_tensor(ids))
+
+
+def dropout(x, rate: float, seed):
+    """Sets a share `rate` of the values to 0 and divides the others by 1 - `rate` (rounded to 1/65536).
+
+    Two decisions are drawn from each 32 random bits: half the cost of drawing a float per value.
+
+    Args:
+        x: Float tensor.
+        rate: Share in [0, 1).
+        seed: Integer tensor of shape (2,); equal seeds give equal results.
+
+    Returns:
+        Tensor of the shape and dtype of `x`.
+    """
+    x = tf.convert_to_tensor(x)
+    threshold = round(rate * 65536)
+    size = tf.size(x)
+    words = tf.random.stateless_uniform([(size + 1) // 2], tf.cast(seed, tf.int32), None, None, tf.int32)
+    bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
+    keep = tf.reshape(tf.cast(bits, tf.int32) >= threshold, tf.shape(x))
+    return tf.where(keep, x * tf.cast(65536 / (65536 - threshold), x.dtype), tf.zeros([], x.dtype))
+
+
+def attention(q, k, v, bias=None, row_valid=None, dropout=None, return_weights: bool = False):
+    """Scaled dot-product attention (Vaswani et al., arXiv 1706.03762); the softmax is float32.
+
+    Args:
+        q: Float tensor of shape (batch, heads, query_length, head_dim).
+        k: Float tensor of shape (batch, heads, key_length, head_dim).
+        v: Float tensor of shape (batch, heads, key_length, head_dim).
+        bias: Float tensor added to the scaled scores, broadcast to (batch, heads, query_length, key_length), or None.
+        row_valid: Float tensor broadcast to (batch, heads, query_length, 1): 0 for rows that may attend to nothing,
+            whose result is then 0; or None where no row can be empty.
+        dropout: Function applied to the weights, or None.
+        return_weights: Also return the weights, before dropout, float32.
+
+    Returns:
+        Context of shape (batch, heads, query_length, head_dim); with `return_weights` the pair (context, weights).
+    """
+    scores = tf.cast(tf.matmul(q, k, transpose_b=True), tf.float32) * (1.0 / math.sqrt(q.shape[-1]))
+    if bias is not None:
+        scores = scores + tf.cast(bias, tf.float32)
+    weights = tf.nn.softmax(scores)
+    kept = weights if dropout is None else dropout(weights)
+    context = tf.matmul(tf.cast(kept, v.dtype), v)
+    if row_valid is not None:
+        context = context * tf.cast(row_valid, v.dtype)
+        if return_weights:
+            weights = weights * tf.cast(row_valid, tf.float32)
+    return (context, weights) if return_weights else context
