@@ -42,9 +42,11 @@ class EncoderConfig(Part):
     norm_first: bool = False
     dropout: float = 0.1
     pooler: bool = False
-    attention: AttentionConfig = AttentionConfig()
-    feed_forward: FeedForwardConfig = FeedForwardConfig(intermediate_dim=1536)
-    norm: NormConfig = NormConfig()
+    attention: AttentionConfig = dataclasses.field(default_factory=AttentionConfig)
+    feed_forward: FeedForwardConfig = dataclasses.field(
+        default_factory=lambda: FeedForwardConfig(intermediate_dim=1536)
+    )
+    norm: NormConfig = dataclasses.field(default_factory=NormConfig)
     initializer_range: float = 0.02
     mask_fill: float = MASK_FILL
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_transformer import layers, losses
 from keras_transformer.layers.parts import check_choice, check_positive
-from keras_transformer.models.encoder import TransformerEncoder, _policy
+from keras_transformer.models.encoder import TransformerEncoder
 from keras_transformer.optimizers import AdamW
 
 KINDS = ("single_label", "multi_label", "regression")
