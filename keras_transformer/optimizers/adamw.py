@@ -1,0 +1,238 @@
+"""AdamW (Loshchilov and Hutter, arXiv 1711.05101) as Transformers are fine-tuned with it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_transformer.optimizers.clipping import clip_by_global_norm, dense
+from keras_transformer.optimizers.depths import variable_depths
+from keras_transformer.optimizers.schedules import LinearWarmupDecay
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW with one learning rate per layer, no decay on norms and biases, and clipping that is exact.
+
+    It differs from `keras.optimizers.AdamW` in four points:
+
+    - a variable of depth `d` learns with `learning_rate * layer_decay ** (deepest - d)`, decay included
+      (ELECTRA, arXiv 2003.10555);
+    - variables whose name ends in one of `undecayed` are not decayed;
+    - under `tf.distribute` gradients are first summed over the replicas, then clipped, so that the norm is that of
+      the whole batch; Keras clips on each replica before it sums. Rows of an embedding's gradient that stand twice
+      are added before they are squared;
+    - `epsilon` is that of the paper and of PyTorch, added after the bias correction.
+
+    Args:
+        learning_rate: Float or `LearningRateSchedule`. Default 5e-5.
+        weight_decay: Share of a weight that an update takes away at learning rate 1. Default 0.01.
+        beta_1: Decay of the mean of the gradients. Default 0.9.
+        beta_2: Decay of the mean of their squares. Default 0.999.
+        epsilon: Added to the root of the mean square. Default 1e-6.
+        layer_decay: Factor in (0, 1] between the learning rates of neighbouring depths. Default 1.
+        depths: Dict from variable path to depth, see `variable_depths`; needed if `layer_decay` is not 1.
+        undecayed: Endings of the names of variables that are not decayed. Default ("bias", "gamma", "beta").
+        global_clipnorm: Largest global norm of the gradients, or None. Default None. The norm before clipping of the
+            last update is then in the variable `gradient_norm`.
+        **kwargs: Other arguments of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: For an argument out of its range, and at `build` for depths that do not fit the variables.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+        from keras_transformer.optimizers import AdamW
+
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile(AdamW(1e-2, global_clipnorm=1.0), loss="mse")
+        model.fit(np.ones((8, 4)), np.ones((8, 1)), verbose=0)
+        assert float(model.optimizer.gradient_norm) > 0
+        ```
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 5e-5,
+        weight_decay: float = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        *,
+        layer_decay: float = 1.0,
+        depths: Mapping[str, int] | None = None,
+        undecayed: Sequence[str] = ("bias", "gamma", "beta"),
+        global_clipnorm: float | None = None,
+        **kwargs,
+    ):
+        if kwargs.pop("amsgrad", False):
+            raise ValueError("amsgrad is not supported. Use keras.optimizers.AdamW. Received: amsgrad=True")
+        for name, value in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be in [0, 1). Received: {value!r}")
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay must be in (0, 1]. Received: {layer_decay!r}")
+        if layer_decay != 1 and not depths:
+            raise ValueError(
+                "layer_decay needs the depth of every variable: pass depths=variable_depths(model). "
+                f"Received: layer_decay={layer_decay}, depths={depths!r}"
+            )
+        if not weight_decay >= 0:
+            raise ValueError(f"weight_decay must be at least 0. Received: {weight_decay!r}")
+        if global_clipnorm is not None and not global_clipnorm > 0:
+            raise ValueError(f"global_clipnorm must be above 0, or None. Received: {global_clipnorm!r}")
+        super().__init__(
+            learning_rate,
+            weight_decay=weight_decay,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            global_clipnorm=global_clipnorm,
+            **kwargs,
+        )
+        self.layer_decay = layer_decay
+        self.depths = None if depths is None else dict(depths)
+        self.undecayed = tuple(undecayed)
+
+    def build(self, variables: list) -> None:
+        """Creates the moments and looks up what each variable is multiplied by."""
+        if self.built:
+            return
+        paths = [getattr(v, "path", v.name) for v in variables]
+        if self.depths is not None and set(paths) != set(self.depths):
+            missing, unknown = sorted(set(paths) - set(self.depths)), sorted(set(self.depths) - set(paths))
+            raise ValueError(
+                "depths must name exactly the variables that are trained: make them with variable_depths(model). "
+                f"Received: {len(missing)} variables without a depth {missing[:3]}, "
+                f"{len(unknown)} depths without a variable {unknown[:3]}"
+            )
+        deepest = max(self.depths.values()) if self.depths else 0
+        self._multipliers = [
+            1.0 if self.depths is None else self.layer_decay ** (deepest - self.depths[path]) for path in paths
+        ]
+        self._decayed = [self.weight_decay > 0 and not path.endswith(self.undecayed) for path in paths]
+        super().build(variables)
+        if self.global_clipnorm is not None:
+            self.gradient_norm = self.add_variable(
+                (), dtype="float32", aggregation="only_first_replica", name="gradient_norm"
+            )
+
+    def apply(self, grads, trainable_variables=None) -> None:
+        """Updates the variables; `grads` are the gradients of this replica's share of the loss."""
+        if self.gradient_accumulation_steps or self.loss_scale_factor:
+            # Keras adds to gradients or divides them before they reach `_clip_gradients`.
+            grads = [dense(g) for g in grads]
+        super().apply(grads, trainable_variables)
+
+    def _clip_gradients(self, grads):
+        """Sums over the replicas, then clips."""
+        reduce = getattr(super(), "_all_reduce_sum_gradients", None)  # exists on the TensorFlow backend
+        if reduce is not None:
+            grads = [gradient for gradient, _ in reduce([(g, None) for g in grads])]
+        grads = [dense(g) for g in grads]
+        if self.global_clipnorm is None:
+            return super()._clip_gradients(grads)
+        grads, norm = clip_by_global_norm(grads, self.global_clipnorm)
+        self.assign(self.gradient_norm, norm)
+        return grads
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Leaves the gradients alone: `_clip_gradients` has summed them already."""
+        return grads_and_vars
+
+    def _apply_weight_decay(self, variables) -> None:
+        """Does nothing: `update_step` decays in the same pass over the weights."""
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate) -> None:
+        """Computes once what all variables share, then updates each."""
+        step = ops.cast(self.iterations + 1, "float32")
+        # 1 - beta ** step loses five digits in float32 at the first steps; expm1 keeps them.
+        correction_1 = -ops.expm1(step * math.log(self.beta_1)) if self.beta_1 else 1.0
+        correction_2 = ops.sqrt(-ops.expm1(step * math.log(self.beta_2))) if self.beta_2 else 1.0
+        learning_rate = ops.cast(learning_rate, "float32")
+        shared = (
+            learning_rate * correction_2 / correction_1,
+            self.epsilon * correction_2,
+            learning_rate * self.weight_decay,
+        )
+        super()._backend_update_step(grads, trainable_variables, shared)
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Updates one variable; `learning_rate` holds the rate of the moments, epsilon and the decay."""
+        index = self._get_variable_index(variable)
+        rate, epsilon, decay = (ops.cast(x, variable.dtype) for x in learning_rate)
+        gradient = ops.cast(gradient, variable.dtype)
+        mean, square = self._momentums[index], self._velocities[index]
+        self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
+        self.assign_add(square, (ops.square(gradient) - square) * (1 - self.beta_2))
+        update = mean * (rate * self._multipliers[index]) / (ops.sqrt(square) + epsilon)
+        if self._decayed[index]:
+            update = update + variable * (decay * self._multipliers[index])
+        self.assign_sub(variable, update)
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        config = super().get_config()
+        del config["amsgrad"]
+        return config | {
+            "layer_decay": self.layer_decay,
+            "depths": None if self.depths is None else dict(self.depths),
+            "undecayed": list(self.undecayed),
+        }
+
+
+def create(
+    model: Any,
+    learning_rate: float,
+    total_steps: int,
+    warmup_fraction: float = 0.1,
+    weight_decay: float = 0.01,
+    layer_decay: float = 1.0,
+    clip_norm: float | None = 1.0,
+    epsilon: float = 1e-6,
+    beta_2: float = 0.999,
+) -> AdamW:
+    """Returns the optimizer of a fine-tuning run: AdamW with linear warm-up and decay.
+
+    Args:
+        model: Built `keras.Model` that will be trained; its encoder's blocks give the depths for `layer_decay`.
+        learning_rate: Peak learning rate, above 0.
+        total_steps: Number of updates of the whole training.
+        warmup_fraction: Share of the updates before the peak, in [0, 1). Default 0.1.
+        weight_decay: Decay of all weights but norms and biases. Default 0.01.
+        layer_decay: Factor in (0, 1] between the learning rates of neighbouring layers. Default 1.
+        clip_norm: Largest global norm of the gradients, or None. Default 1.
+        epsilon: Added to the root of the mean square. Default 1e-6.
+        beta_2: Decay of the mean of the squared gradients. Default 0.999.
+
+    Returns:
+        `AdamW`, not yet built.
+
+    Raises:
+        ValueError: For an argument out of its range, or a `layer_decay` for a model without blocks.
+
+    Example:
+        ```python
+        import keras
+        from keras_transformer import optimizers
+
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        optimizer = optimizers.create(model, learning_rate=1e-3, total_steps=100)
+        assert optimizer.get_config()["learning_rate"]["config"]["warmup_steps"] == 10
+        ```
+    """
+    if not 0 <= warmup_fraction < 1:
+        raise ValueError(f"warmup_fraction must be in [0, 1). Received: {warmup_fraction!r}")
+    return AdamW(
+        LinearWarmupDecay(learning_rate, total_steps, int(warmup_fraction * total_steps)),
+        weight_decay=weight_decay,
+        beta_2=beta_2,
+        epsilon=epsilon,
+        layer_decay=layer_decay,
+        depths=None if layer_decay == 1 else variable_depths(model),
+        global_clipnorm=clip_norm,
+    )
