@@ -1,0 +1,68 @@
+"""The recipes that have a name: `--recipe=imdb`, `demo` and `scratch`."""
+
+import os
+from pathlib import Path
+
+from keras_transformer.training.fields import suggest
+from keras_transformer.training.recipe import (
+    DataRecipe,
+    JudgeRecipe,
+    ModelRecipe,
+    OptimizerRecipe,
+    Recipe,
+    TrainRecipe,
+)
+
+IMDB = Recipe()
+
+# Fifteen minutes on two CPU cores, environment and export included: a part of the reviews, one epoch, shorter texts.
+DEMO = Recipe(
+    data=DataRecipe(
+        train_examples=6400,
+        validation_examples=1000,
+        max_length=256,
+        truncation="head_tail",
+    ),
+    train=TrainRecipe(epochs=1, tokens_per_batch=4096, patience=None),
+    judge=JudgeRecipe(deletion_texts=20, worst_mistakes=5, attribution_steps=12),
+)
+
+# Only the labels to learn from: a higher rate, lower blocks no slower than upper ones, more dropout and decay.
+SCRATCH = Recipe(
+    model=ModelRecipe(init="scratch", dropout=0.2, head_dropout=0.3, hidden_dim=128, num_layers=2, num_heads=4),
+    optimizer=OptimizerRecipe(learning_rate=1e-3, weight_decay=0.05, layer_decay=1.0),
+    train=TrainRecipe(epochs=10, tokens_per_batch=8192, patience=3, label_smoothing=0.05),
+)
+
+NAMED = {"imdb": IMDB, "demo": DEMO, "scratch": SCRATCH}
+
+
+def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
+    """Return a recipe by its name, or read one from a JSON file.
+
+    Args:
+        name_or_path: str, `"imdb"`, `"demo"`, `"scratch"`, or the path of a file.
+
+    Returns:
+        The `Recipe`.
+
+    Raises:
+        FileNotFoundError: If it is neither a name nor a file.
+        ValueError: If the file holds no valid recipe.
+
+    Example:
+
+    ```python
+    from keras_transformer.training import load_recipe
+
+    assert load_recipe("demo").data.train_examples is not None
+    ```
+    """
+    text = os.fspath(name_or_path)
+    if text in NAMED:
+        return NAMED[text]
+    if not Path(text).is_file():
+        raise FileNotFoundError(
+            f"--recipe takes a name ({', '.join(NAMED)}) or a JSON file.{suggest(text, NAMED)} Received: {text!r}"
+        )
+    return Recipe.from_file(text)
