@@ -46,7 +46,7 @@ class Dropout(keras.layers.Layer):
         """Drops values while training."""
         if not training or self.rate == 0:
             return x
-        return ops.dropout(x, self.rate, self.seed_generator.next())
+        return ops.dropout(x, self.rate, self.seed_generator)
 
     def compute_output_shape(self, input_shape):
         """Returns the input shape."""

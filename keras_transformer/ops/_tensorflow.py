@@ -92,15 +92,16 @@ def dropout(x, rate: float, seed):
     Args:
         x: Float tensor.
         rate: Share in [0, 1).
-        seed: Integer tensor of shape (2,); equal seeds give equal results.
+        seed: Integer, or a `keras.random.SeedGenerator`, which gives fresh numbers at every call.
 
     Returns:
         Tensor of the shape and dtype of `x`.
     """
     x = tf.convert_to_tensor(x)
     threshold = round(rate * 65536)
+    state = tf.constant([seed, 0]) if isinstance(seed, int) else tf.cast(seed.next(), tf.int32)
     size = tf.size(x)
-    words = tf.random.stateless_uniform([(size + 1) // 2], tf.cast(seed, tf.int32), None, None, tf.int32)
+    words = tf.random.stateless_uniform([(size + 1) // 2], state, None, None, tf.int32)
     bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
     keep = tf.reshape(tf.cast(bits, tf.int32) >= threshold, tf.shape(x))
     return tf.where(keep, x * tf.cast(65536 / (65536 - threshold), x.dtype), tf.zeros([], x.dtype))

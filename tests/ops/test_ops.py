@@ -1,0 +1,178 @@
+"""Every op against NumPy in float64, in both implementations."""
+
+import importlib
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_transformer import ops
+
+IMPLEMENTATIONS = ["keras_transformer.ops._tensorflow", "keras_transformer.ops._keras"]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS, ids=["tensorflow", "keras"])
+def primitives(request):
+    return importlib.import_module(request.param)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+REFERENCE_ACTIVATIONS = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "gelu": lambda x: 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize("activation", ops.ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(6, 8), (2, 3, 8), (2, 2, 3, 8)])
+def test_dense_is_product_bias_activation(primitives, activation, shape):
+    x, kernel, bias = random(*shape), random(8, 5, seed=1), random(5, seed=2)
+    got = primitives.dense(x.astype("float32"), kernel.astype("float32"), bias.astype("float32"), activation)
+    np.testing.assert_allclose(got, REFERENCE_ACTIVATIONS[activation](x @ kernel + bias), atol=2e-5)
+
+
+def test_every_activation_has_a_reference():
+    assert set(REFERENCE_ACTIVATIONS) == set(ops.ACTIVATIONS)
+
+
+def test_dense_without_bias(primitives):
+    x, kernel = random(2, 3, 8), random(8, 5, seed=1)
+    np.testing.assert_allclose(primitives.dense(x.astype("float32"), kernel.astype("float32")), x @ kernel, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 16), (2, 3, 16)])
+def test_layer_norm_is_mean_zero_variance_one_scaled(primitives, shape):
+    x, gamma, beta = random(*shape) * 3 + 5, random(16, seed=1), random(16, seed=2)
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    expected = (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+    got = primitives.layer_norm(*(np.float32(a) for a in (x, gamma, beta)), 1e-5)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_layer_norm_has_float32_statistics_under_bfloat16(primitives):
+    x = keras.ops.cast(random(3, 64) + 100, "bfloat16")
+    got = primitives.layer_norm(x, np.ones(64, "float32"), np.zeros(64, "float32"), 1e-6)
+    assert keras.backend.standardize_dtype(got.dtype) == "bfloat16"
+    exact = np.array(keras.ops.cast(x, "float32"), "float64")
+    expected = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(np.array(keras.ops.cast(got, "float32")), expected, atol=0.05)
+
+
+def test_lookup_reads_rows(primitives):
+    table, ids = random(10, 4), np.array([[1, 9], [0, 1]])
+    np.testing.assert_allclose(primitives.lookup(table.astype("float32"), ids), table[ids], atol=1e-6)
+
+
+def attention_reference(q, k, v, bias, valid):
+    weights = softmax(q @ k.transpose(0, 1, 3, 2) / math.sqrt(q.shape[-1]) + bias) * valid
+    return weights @ v, weights
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_attention_with_bias_and_empty_rows(primitives, with_mask):
+    q, k, v = random(2, 3, 4, 8), random(2, 3, 6, 8, seed=1), random(2, 3, 6, 8, seed=2)
+    mask = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0]])
+    bias = ops.attention_bias(mask) if with_mask else None
+    valid = ops.row_valid(mask) if with_mask else None
+    context, weights = primitives.attention(
+        *(np.float32(a) for a in (q, k, v)), bias=bias, row_valid=valid, return_weights=True
+    )
+    expected = attention_reference(
+        q, k, v, np.array(bias, "float64") if with_mask else 0, np.array(valid) if with_mask else 1
+    )
+    np.testing.assert_allclose(context, expected[0], atol=1e-5)
+    np.testing.assert_allclose(weights, expected[1], atol=1e-5)
+    plain = primitives.attention(*(np.float32(a) for a in (q, k, v)), bias=bias, row_valid=valid)
+    np.testing.assert_allclose(plain, context, atol=1e-6)
+    if with_mask:
+        assert np.all(np.array(context)[1] == 0), "a row that attends to nothing is zero"
+        assert np.all(np.array(weights)[0, :, :, 4:] == 0), "a masked key gets exactly no weight"
+
+
+def test_attention_drops_weights_not_outputs(primitives):
+    q = k = v = np.float32(random(1, 1, 3, 4))
+    context = primitives.attention(q, k, v, dropout=lambda w: w * 0.5)
+    np.testing.assert_allclose(context, np.array(primitives.attention(q, k, v)) * 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (40, 50, 25)])
+def test_dropout_keeps_the_mean_and_is_fixed_by_its_seed(primitives, shape):
+    x = np.ones(shape, "float32")
+    dropped = np.array(primitives.dropout(x, 0.1, 3))
+    assert dropped.shape == shape
+    kept = dropped[dropped != 0]
+    np.testing.assert_allclose(kept, 1 / 0.9, rtol=1e-4)
+    np.testing.assert_array_equal(dropped, primitives.dropout(x, 0.1, 3))
+    if x.size > 10_000:
+        # 5 standard deviations of the share of 50,000 values that are dropped
+        assert abs(np.mean(dropped == 0) - 0.1) < 5 * math.sqrt(0.1 * 0.9 / x.size)
+        other = np.array(primitives.dropout(x, 0.1, 4))
+        assert np.mean((dropped == 0) == (other == 0)) < 0.9
+
+
+def test_both_implementations_have_equal_gradients():
+    import tensorflow as tf
+
+    values = [np.float32(random(2, 5, 16)), *(np.float32(random(16, 16, seed=i)) for i in (1, 2, 3))]
+    gamma, beta = np.float32(random(16, seed=4)), np.float32(random(16, seed=5))
+    results = []
+    for name in IMPLEMENTATIONS:
+        primitives = importlib.import_module(name)
+        variables = [tf.Variable(v) for v in values]
+        with tf.GradientTape() as tape:
+            x = primitives.layer_norm(tf.convert_to_tensor(variables[0]), gamma, beta, 1e-6)
+            q, k, v = (tf.reshape(primitives.dense(x, w, activation="gelu"), (2, 4, 5, 4)) for w in variables[1:])
+            loss = tf.reduce_sum(primitives.attention(q, k, v) ** 2)
+        results.append(tape.gradient(loss, variables))
+    for ours, plain in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4)
+
+
+def test_attention_gradient_equals_finite_differences():
+    import tensorflow as tf
+
+    q, k, v = (random(1, 2, 3, 4, seed=i) for i in range(3))
+    bias = np.array([[[[0.0, 0.0, -30000.0]]]])
+    weight = random(1, 2, 3, 4, seed=9)
+    variables = [tf.Variable(np.float32(a)) for a in (q, k, v)]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(ops.attention(*variables, bias=np.float32(bias)) * np.float32(weight))
+    gradients = tape.gradient(loss, variables)
+
+    def value(arrays):
+        return (attention_reference(*arrays, bias, 1)[0] * weight).sum()
+
+    step = 1e-6
+    for index, gradient in enumerate(gradients):
+        for position in np.ndindex(q.shape):
+            arrays = [q.copy(), k.copy(), v.copy()]
+            arrays[index][position] += step
+            upper = value(arrays)
+            arrays[index][position] -= 2 * step
+            numeric = (upper - value(arrays)) / (2 * step)
+            assert abs(numeric - float(gradient.numpy()[position])) < 1e-4
+
+
+def test_sincos_table_by_hand():
+    table = ops.sincos_table(4, 4)
+    np.testing.assert_allclose(table[0], [0, 1, 0, 1])
+    np.testing.assert_allclose(table[3], [math.sin(3), math.cos(3), math.sin(0.03), math.cos(0.03)], rtol=1e-6)
+
+
+def test_mean_pool_counts_real_tokens_only():
+    x = np.array([[[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]], [[5.0, 5.0]] * 3], "float32")
+    pooled = np.array(ops.mean_pool(x, np.array([[1, 1, 0], [0, 0, 0]])))
+    np.testing.assert_allclose(pooled, [[2, 3], [0, 0]])
