@@ -1,0 +1,393 @@
+"""`TextPipeline`: from raw texts to labels, and back to disk."""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transformer import _files, data, losses, optimizers, pretrained
+from keras_transformer.models import TextClassifier, probabilities
+from keras_transformer.pipelines.scoring import BUCKET_LENGTHS, score_rows
+from keras_transformer.text import TextPacker
+
+CHECK_TEXTS = 64
+FORMAT = 1
+_HARD_TEXTS = (
+    "",
+    "Good.",
+    "A film that I did not expect to like, and did not.",
+    "Café, naïve, coöperate: accents — and “quotes”.",
+    "很好的电影 😀 [MASK] <br />",
+    "one two three four five six seven eight nine ten " * 100,
+)
+
+
+class TextPipeline:
+    """A classifier, the packer that feeds it, and the names of its outputs.
+
+    Args:
+        model: `TextClassifier`.
+        packer: `TextPacker` with the vocabulary of the model.
+        class_names: One name per output; None numbers them.
+        temperature: Logits are divided by it before the softmax or sigmoid. Default 1.
+        threshold: Probability from which a label of a multi-label model counts as given. Default 0.5.
+
+    Raises:
+        ValueError: If names, vocabulary or length do not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: TextClassifier,
+        packer: TextPacker,
+        class_names: Sequence[str] | None = None,
+        *,
+        temperature: float = 1.0,
+        threshold: float = 0.5,
+    ):
+        class_names = tuple(str(i) for i in range(model.num_outputs)) if class_names is None else tuple(class_names)
+        if len(class_names) != model.num_outputs:
+            raise ValueError(
+                f"class_names must name each of the model's {model.num_outputs} outputs. Received: {list(class_names)}"
+            )
+        config = model.encoder.config
+        if packer.tokenizer.vocabulary_size > config.vocabulary_size:
+            raise ValueError(
+                "The packer's vocabulary does not fit the model's token table. "
+                f"Received: {packer.tokenizer.vocabulary_size} tokens for {config.vocabulary_size} rows"
+            )
+        if packer.max_length > config.max_length:
+            raise ValueError(
+                f"The packer's max_length must be at most the model's {config.max_length} positions. "
+                f"Received: max_length={packer.max_length}"
+            )
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0. Received: {temperature!r}")
+        self.model = model
+        self.packer = packer
+        self.class_names = class_names
+        self.temperature = float(temperature)
+        self.threshold = float(threshold)
+        self.check_texts: list[str] = list(_HARD_TEXTS)
+
+    @property
+    def kind(self) -> str:
+        """Kind of label: "single_label", "multi_label" or "regression"."""
+        return self.model.kind
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        init: str | os.PathLike = "minilm",
+        class_names: Sequence[str] = ("negative", "positive"),
+        *,
+        kind: str = "single_label",
+        pooling: str = "mean",
+        max_length: int | None = None,
+        truncation: str = "head",
+        **encoder_options: Any,
+    ) -> "TextPipeline":
+        """Puts a new head on pretrained weights; it needs `fit` before it says anything.
+
+        Args:
+            init: "minilm", a folder, or "hf:OWNER/NAME"; see `pretrained.resolve`.
+            class_names: Names of the outputs.
+            kind: "single_label", "multi_label" or "regression".
+            pooling: "mean" or "first".
+            max_length: Longest input in tokens; None means as many as the model has positions.
+            truncation: "head", "head_tail" or "windows"; see `TextPacker`.
+            **encoder_options: Fields of `EncoderConfig` that replace those of the checkpoint, such as `dropout`.
+
+        Returns:
+            The pipeline.
+        """
+        folder = pretrained.resolve(init)
+        encoder = pretrained.load_encoder(folder, **encoder_options)
+        packer = pretrained.load_packer(
+            folder, max_length=max_length or encoder.config.max_length, truncation=truncation
+        )
+        model = TextClassifier(encoder, num_outputs=len(class_names), kind=kind, pooling=pooling)
+        return cls(model, packer, class_names)
+
+    def fit(
+        self,
+        train: data.Examples,
+        validation: data.Examples | None = None,
+        *,
+        epochs: int = 3,
+        learning_rate: float = 5e-5,
+        tokens_per_batch: int = 4096,
+        weight_decay: float = 0.01,
+        layer_decay: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weights: dict[str, float] | str | None = None,
+        seed: int = 0,
+        verbose: int | str = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> "TextPipeline":
+        """Fine-tunes with AdamW, warm-up and linear decay; the best epoch by the validation loss is kept.
+
+        Args:
+            train: Labelled texts.
+            validation: Labelled texts that choose the best epoch; None keeps the last.
+            epochs: Passes over the training texts. Default 3.
+            learning_rate: Peak learning rate. Default 5e-5.
+            tokens_per_batch: Token budget of a batch, padding included. Default 4096.
+            weight_decay: Decoupled weight decay. Default 0.01.
+            layer_decay: Factor of the learning rate from each layer to the one below. Default 1.
+            label_smoothing: Share of the target spread over all classes. Default 0.
+            class_weights: Weight of each class by name, "balanced", or None.
+            seed: Seed of the order of the examples.
+            verbose: As in `keras.Model.fit`.
+            callbacks: Further Keras callbacks.
+
+        Returns:
+            The pipeline itself.
+        """
+        rows = data.encode(self.packer, train.texts)
+        plan = data.BatchPlan(
+            np.diff(rows.row_splits),
+            bucket_lengths=self._buckets(),
+            tokens_per_batch=max(tokens_per_batch, self.packer.max_length),
+            seed=seed,
+        )
+        labels = train.labels[rows.example_ids]
+        weights = data.example_weights(train, class_weights)[rows.example_ids]
+        weights = weights / np.bincount(rows.example_ids)[rows.example_ids]
+        weights = (weights / weights.mean()).astype(np.float32)
+        examples_per_step = len(labels) / plan.steps_per_epoch
+        self.model.default_compile(
+            optimizer=optimizers.create(
+                self.model,
+                learning_rate=learning_rate,
+                total_steps=epochs * plan.steps_per_epoch,
+                weight_decay=weight_decay,
+                layer_decay=layer_decay,
+            ),
+            loss={"logits": losses.for_kind(self.kind, label_smoothing=label_smoothing)},
+        )
+        validation_set = self._validation_set(validation)
+        best = _KeepBest() if validation_set is not None else None
+        for epoch in range(epochs):
+            # Keras averages over a batch: the factor makes every example count the same in batches of any size.
+            dataset = data.make_dataset(rows, labels, weights, plan, epoch).map(
+                lambda x, y, w: (x, {"logits": y}, {"logits": w * (_batch_size(w) / examples_per_step)})
+            )
+            self.model.fit(
+                dataset,
+                validation_data=validation_set,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                verbose=verbose,
+                callbacks=[*callbacks, *([best] if best else [])],
+            )
+        if best is not None:
+            best.restore(self.model)
+        self.check_texts = choose_check_texts(validation.texts if validation else train.texts)
+        return self
+
+    def _buckets(self) -> tuple[int, ...]:
+        return tuple(sorted({*(n for n in BUCKET_LENGTHS if n < self.packer.max_length), self.packer.max_length}))
+
+    def _validation_set(self, validation: data.Examples | None):
+        if validation is None or not len(validation.texts):
+            return None
+        rows = data.encode(self.packer, validation.texts)
+        plan = data.BatchPlan(
+            np.diff(rows.row_splits),
+            bucket_lengths=self._buckets(),
+            tokens_per_batch=max(8192, self.packer.max_length),
+            seed=0,
+            shuffle=False,
+        )
+        weights = np.ones(len(rows.example_ids), np.float32)
+        dataset = data.make_dataset(rows, validation.labels[rows.example_ids], weights, plan, epoch=0)
+        return dataset.map(lambda x, y, w: (x, {"logits": y}))
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """Scores raw texts.
+
+        Args:
+            texts: The texts; those over the limit are cut or windowed as the packer does.
+
+        Returns:
+            Float32 array of shape (len(texts), num_outputs).
+        """
+        texts = _check_texts(texts)
+        if not texts:
+            return np.zeros((0, self.model.num_outputs), np.float32)
+        return score_rows(self.model, data.encode(self.packer, texts), self._buckets())
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns the calibrated probabilities, or regressed values, float32 of shape (len(texts), num_outputs)."""
+        return self.probabilities_of(self.logits(texts))
+
+    def probabilities_of(self, logits: np.ndarray) -> np.ndarray:
+        """Turns logits into calibrated probabilities, or regressed values."""
+        scale = 1.0 if self.kind == "regression" else self.temperature
+        return np.array(probabilities(np.asarray(logits) / scale, self.kind))
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Labels raw texts.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            A dict per text. Single label: `label`, `score` (its probability) and `probabilities` by name. Many
+            labels: `labels` at or above the threshold, and `probabilities`. Regression: `values` by name.
+        """
+        return [self._answer(row) for row in self.probabilities(texts)]
+
+    def _answer(self, row: np.ndarray) -> dict[str, Any]:
+        named = {name: float(value) for name, value in zip(self.class_names, row, strict=True)}
+        if self.kind == "regression":
+            return {"values": named}
+        if self.kind == "multi_label":
+            given = [name for name, value in named.items() if value >= self.threshold]
+            return {"labels": given, "probabilities": named}
+        label = self.class_names[int(row.argmax())]
+        return {"label": label, "score": named[label], "probabilities": named}
+
+    def evaluate(self, texts: Sequence[str], labels: Sequence[Any]) -> dict[str, float]:
+        """Compares with known labels.
+
+        Args:
+            texts: The texts.
+            labels: Names or numbers of the classes; for many labels or regression one row per text.
+
+        Returns:
+            `loss`, and `accuracy` (of single labels: share of right texts; of many: share of right yes-or-no
+            decisions) or `rmse`.
+        """
+        known, _, _ = data.encode_labels(
+            list(labels), [f"text {i}" for i in range(len(texts))], self.kind, self.class_names
+        )
+        scored = self.logits(texts)
+        known = np.asarray(known, np.int32 if self.kind == "single_label" else np.float32)
+        loss = float(np.mean(np.array(losses.for_kind(self.kind)(known, scored))))
+        if self.kind == "regression":
+            return {"loss": loss, "rmse": float(np.sqrt(np.mean((scored - known) ** 2)))}
+        right = scored.argmax(1) == known if self.kind == "single_label" else (scored >= 0) == (known >= 0.5)
+        return {"loss": loss, "accuracy": float(np.mean(right))}
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes model, vocabulary, names and check texts into one folder, whole or not at all.
+
+        Args:
+            folder: Created, or replaced if it holds a saved pipeline.
+
+        Raises:
+            FileExistsError: If the folder holds anything else.
+        """
+        folder = pathlib.Path(folder)
+        if folder.exists() and any(folder.iterdir()) and not (folder / "pipeline.json").is_file():
+            raise FileExistsError(f"{folder} is not empty and holds no saved pipeline. Choose another folder.")
+        logits = self.logits(self.check_texts)
+        with _files.new_folder(folder) as new:
+            self.model.save(new / "model.keras")
+            self.packer.save(new)
+            settings = {
+                "format": FORMAT,
+                "kind": self.kind,
+                "class_names": list(self.class_names),
+                "temperature": self.temperature,
+                "threshold": self.threshold,
+            }
+            _files.write_text(new / "pipeline.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            lines = [
+                json.dumps({"text": text, "logits": [float(value) for value in row]}, ensure_ascii=False)
+                for text, row in zip(self.check_texts, logits, strict=True)
+            ]
+            _files.write_text(new / "check.jsonl", "\n".join(lines) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "TextPipeline":
+        """Reads what `save` wrote.
+
+        Args:
+            folder: The folder, or a run folder, whose `model/` is read.
+
+        Returns:
+            The pipeline.
+
+        Raises:
+            FileNotFoundError: If there is no saved pipeline.
+            ValueError: If a file is damaged.
+        """
+        folder = pathlib.Path(folder)
+        if not (folder / "pipeline.json").is_file() and (folder / "model" / "pipeline.json").is_file():
+            folder = folder / "model"
+        path = folder / "pipeline.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no saved pipeline (pipeline.json) in {folder}.")
+        try:
+            settings = json.loads(path.read_text("utf-8"))
+            model = keras.models.load_model(folder / "model.keras", compile=False)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(f"The saved pipeline in {folder} is damaged: {str(error).splitlines()[0]}") from error
+        pipeline = cls(
+            model,
+            TextPacker.load(folder),
+            settings["class_names"],
+            temperature=settings["temperature"],
+            threshold=settings["threshold"],
+        )
+        pipeline.check_texts = [text for text, _ in read_check_texts(folder)]
+        return pipeline
+
+
+def load(folder: str | os.PathLike) -> TextPipeline:
+    """Loads a saved pipeline or the model of a run folder; see `TextPipeline.load`."""
+    return TextPipeline.load(folder)
+
+
+def read_check_texts(folder: str | os.PathLike) -> list[tuple[str, list[float]]]:
+    """Returns the texts and logits that were stored when a pipeline was saved."""
+    lines = (pathlib.Path(folder) / "check.jsonl").read_text("utf-8").splitlines()
+    return [(entry["text"], entry["logits"]) for entry in map(json.loads, lines)]
+
+
+def choose_check_texts(texts: Iterable[str]) -> list[str]:
+    """Picks texts of all lengths, and adds hard ones, so that a damaged or wrong export shows."""
+    ordered = sorted(set(texts), key=lambda text: (len(text), text))
+    wanted = CHECK_TEXTS - len(_HARD_TEXTS)
+    if len(ordered) > wanted:
+        ordered = [ordered[round(i * (len(ordered) - 1) / (wanted - 1))] for i in range(wanted)]
+    return [*_HARD_TEXTS, *ordered]
+
+
+class _KeepBest(keras.callbacks.Callback):
+    """Remembers the weights of the epoch with the lowest validation loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.loss = float("inf")
+        self.weights: list[np.ndarray] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if logs["val_loss"] < self.loss:
+            self.loss = logs["val_loss"]
+            self.weights = self.model.get_weights()
+
+    def restore(self, model: keras.Model) -> None:
+        if self.weights is not None:
+            model.set_weights(self.weights)
+
+
+def _batch_size(weights) -> Any:
+    return keras.ops.cast(keras.ops.shape(weights)[0], "float32")
+
+
+def _check_texts(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str | bytes):
+        raise ValueError(f"texts must be a list of texts: write [text]. Received: {texts[:80]!r}")
+    texts = list(texts)
+    for text in texts:
+        if not isinstance(text, str | bytes):
+            raise ValueError(f"texts must be strings. Received: {type(text).__name__}")
+    return texts
