@@ -38,6 +38,12 @@ def our_classes(*bases: type) -> list[type]:
     return [found[name] for name in sorted(found)]
 
 
+def class_named(name: str) -> type:
+    """The class with this full name."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """How to build and call one Layer or Model.
@@ -66,8 +72,7 @@ class Case:
 
     def build(self):
         """Constructs the layer or model."""
-        module, _, name = self.cls.rpartition(".")
-        return getattr(importlib.import_module(module), name)(**self.arguments())
+        return class_named(self.cls)(**self.arguments())
 
     def __str__(self) -> str:
         return f"{self.cls.rpartition('.')[2]}-{self.name}"
@@ -117,6 +122,13 @@ def tiny_config(**changes):
         "initializer_range": 0.2,
     }
     return EncoderConfig(**values | changes)
+
+
+def tiny_classifier(**changes):
+    """A `TextClassifier` of two classes over `tiny_config`, without dropout."""
+    from keras_transformer.models import TextClassifier
+
+    return TextClassifier(tiny_encoder(**changes), num_outputs=2, dropout=0.0)
 
 
 def tiny_encoder(**changes):
@@ -367,4 +379,44 @@ CASES = [
         dead=_KEY_BIAS,
         float32=True,
     ),
+    Case(
+        "keras_transformer.training.distributed.DistributedModel",
+        "around a classifier",
+        lambda: {"model": tiny_classifier(), "examples_per_step": 8.0, "output": "logits"},
+        text_inputs,
+        parameters=_ENCODER + 2 * HIDDEN + 2,
+        padded=_TEXT,
+        dead=_KEY_BIAS,
+        float32=True,
+    ),
 ]
+
+
+# Everything else that a model file may hold: class and constructor arguments.
+OBJECTS = {
+    "keras_transformer.losses.classification.ClassificationLoss": {
+        "kind": "multi_label",
+        "label_smoothing": 0.2,
+        "reduction": "sum",
+        "name": "tags",
+    },
+    "keras_transformer.losses.classification.RegressionLoss": {"reduction": None, "name": "stars"},
+    "keras_transformer.optimizers.adamw.AdamW": {
+        "learning_rate": 0.5,
+        "weight_decay": 0.25,
+        "beta_1": 0.5,
+        "beta_2": 0.75,
+        "epsilon": 0.125,
+        "layer_decay": 0.5,
+        "depths": {"embeddings/token_table": 0, "head/kernel": 3},
+        "undecayed": ["bias"],
+        "global_clipnorm": 2.0,
+        "name": "adam",
+    },
+    "keras_transformer.optimizers.schedules.LinearWarmupDecay": {
+        "peak_learning_rate": 0.5,
+        "total_steps": 10,
+        "warmup_steps": 3,
+        "final_fraction": 0.25,
+    },
+}

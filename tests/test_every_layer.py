@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import CASES, floats, our_classes
+from tests.helpers import CASES, OBJECTS, class_named, floats, our_classes
 
 FROM_KERAS = {"name", "dtype", "trainable"}
 
@@ -48,14 +48,18 @@ def plain_attributes(layer, names):
 
 
 def as_model(case, layer):
-    """A model with dynamic lengths around a layer; a model as it is."""
+    """A functional model around a layer; a model as it is."""
     if isinstance(layer, keras.Model):
         return layer
-    inputs = {
+    inputs = symbolic_inputs(case)
+    return keras.Model(inputs, layer(**inputs))
+
+
+def symbolic_inputs(case):
+    return {
         name: keras.Input(value.shape[1:], dtype=value.dtype, name=name, batch_size=value.shape[0])
         for name, value in case.inputs().items()
     }
-    return keras.Model(inputs, layer(**inputs))
 
 
 def test_every_public_layer_and_model_has_a_case():
@@ -87,7 +91,8 @@ def test_arguments_of_the_case_reach_the_config(case):
         if dataclasses.is_dataclass(value):
             value = dataclasses.asdict(value)
         elif isinstance(value, keras.layers.Layer):
-            value = value.get_config()
+            assert config[name] in (value.get_config(), keras.saving.serialize_keras_object(value)), name
+            continue
         assert config[name] == value, name
 
 
@@ -147,8 +152,7 @@ def test_computed_shapes_are_the_real_ones(case):
     layer = built(case)
     inputs = case.inputs()
     real = [tuple(output.shape) for output in call(layer, inputs)]
-    model = as_model(case, layer)
-    symbolic = [tuple(output.shape) for output in keras.tree.flatten(model.outputs)]
+    symbolic = [tuple(output.shape) for output in call(layer, symbolic_inputs(case))]
     for shape, known in zip(real, symbolic, strict=True):
         assert len(shape) == len(known)
         assert all(b is None or a == b for a, b in zip(shape, known, strict=True)), f"{known} is not {shape}"
@@ -270,3 +274,32 @@ def test_wrong_arguments_say_what_was_received(case):
     """Every constructor refuses an argument that it does not know, by name."""
     with pytest.raises((TypeError, ValueError), match="no_such_argument"):
         type(case.build())(**case.arguments(), no_such_argument=1)
+
+
+def test_every_other_class_that_a_file_may_hold_has_a_case():
+    bases = (
+        keras.losses.Loss,
+        keras.metrics.Metric,
+        keras.optimizers.Optimizer,
+        keras.optimizers.schedules.LearningRateSchedule,
+        keras.initializers.Initializer,
+    )
+    classes = {f"{cls.__module__}.{cls.__qualname__}" for cls in our_classes(*bases)}
+    assert classes == set(OBJECTS), "add a case to OBJECTS in tests/helpers.py, or remove one"
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_losses_optimizers_and_schedules_go_through_json_and_back(name):
+    cls, arguments = class_named(name), OBJECTS[name]
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    assert set(arguments) | {"name"} == {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"self"} | {
+        "name"
+    }
+    config = json.loads(json.dumps(cls(**arguments).get_config()))
+    for argument, value in arguments.items():
+        assert config[argument] == value, argument
+    assert keras.saving.get_registered_name(cls) == f"keras_transformer>{cls.__name__}"
+    data = json.loads(json.dumps(keras.saving.serialize_keras_object(cls(**arguments))))
+    copy = keras.saving.deserialize_keras_object(data)
+    assert type(copy) is cls
+    assert json.loads(json.dumps(copy.get_config())) == config
