@@ -1,0 +1,193 @@
+"""Batches for `model.fit` and for prediction: a `tf.data.Dataset` that gathers tokenized rows inside the graph."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_transformer.data.plan import BatchPlan, Epoch
+from keras_transformer.data.rows import TokenRows, pool_windows
+from keras_transformer.data.weights import row_weights
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Prediction needs few shapes less than it needs little padding; eight columns keep the products aligned.
+_LENGTH_STEP = 8
+
+
+def make_dataset(
+    rows: TokenRows,
+    labels: np.ndarray,
+    weights: np.ndarray | None,
+    plan: BatchPlan,
+    epoch: int = 0,
+    start_step: int = 0,
+    num_epochs: int = 1,
+    pad_id: int = 0,
+) -> "tf.data.Dataset":
+    """Make the training data of one epoch, or of several, one after the other.
+
+    Args:
+        rows: `TokenRows`; the rows of one text share its label, and its weight is divided among them.
+        labels: int32 `(texts,)`, or float32 `(texts, k)`.
+        weights: float `(texts,)`, or None for all alike; brought to mean one over the rows.
+        plan: `BatchPlan` over `rows.lengths`.
+        epoch: int, the first epoch. Default 0.
+        start_step: int, the first step in that epoch, so that a run goes on where it stopped. Default 0.
+        num_epochs: int. Default 1.
+        pad_id: int, token id of padding. Default 0.
+
+    Returns:
+        A dataset of `(inputs, labels, sample_weight)`: a dict of int32 `(batch, length)` tensors `token_ids`,
+        `segment_ids`, `padding_mask`; the labels; float32 `(batch,)`. Its order is deterministic, and its options
+        switch automatic sharding off.
+
+    Raises:
+        ValueError: if the sizes do not fit each other, or a step is out of range.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer import data
+
+        rows = data.TokenRows(np.arange(1, 10), np.array([0, 2, 5, 9]), np.arange(3))
+        plan = data.BatchPlan(rows.lengths, bucket_lengths=(4,), tokens_per_batch=8, shuffle=False)
+        inputs, labels, weights = next(iter(data.make_dataset(rows, np.array([0, 1, 1]), None, plan)))
+        assert inputs["token_ids"].numpy().tolist() == [[1, 2, 0, 0], [3, 4, 5, 0]]
+        assert inputs["padding_mask"].numpy().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0]]
+        ```
+    """
+    labels = np.asarray(labels)
+    labels = labels.astype(np.int32 if labels.ndim == 1 and labels.dtype.kind in "iub" else np.float32)
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights)
+    if plan.num_rows != len(rows):
+        raise ValueError(f"The plan must be over these rows. Received: {plan.num_rows} in the plan, {len(rows)} rows.")
+    if not len(labels) == len(weights) == rows.num_examples:
+        raise ValueError(
+            f"There must be a label and a weight for each of {rows.num_examples} texts. "
+            f"Received: {len(labels)} labels, {len(weights)} weights."
+        )
+    if not 0 <= start_step <= plan.steps_per_epoch or num_epochs < 1:
+        raise ValueError(
+            f"`start_step` must be from 0 to {plan.steps_per_epoch}, `num_epochs` at least 1. "
+            f"Received: {start_step}, {num_epochs}."
+        )
+    targets = (labels[rows.example_ids], row_weights(rows, weights))
+    dataset = _gathering(rows, targets, plan.epoch(epoch), start_step, pad_id)
+    for later in range(epoch + 1, epoch + num_epochs):
+        dataset = dataset.concatenate(_gathering(rows, targets, plan.epoch(later), 0, pad_id))
+    return _finish(dataset)
+
+
+def make_eval_dataset(
+    rows: TokenRows, tokens_per_batch: int = 16384, pad_id: int = 0
+) -> tuple["tf.data.Dataset", np.ndarray]:
+    """Make the inputs of a prediction, sorted by length so that little is padded, the longest first.
+
+    Args:
+        rows: `TokenRows`.
+        tokens_per_batch: int, budget of tokens per batch, padding included. Default 16384.
+        pad_id: int, token id of padding. Default 0.
+
+    Returns:
+        A dataset of input dicts, and int64 `(rows,)`: output i belongs to row `order[i]`.
+
+    Raises:
+        ValueError: if there is no row, or a row does not fit the budget.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer import data
+
+        rows = data.TokenRows(np.arange(1, 10), np.array([0, 2, 5, 9]), np.arange(3))
+        dataset, order = data.make_eval_dataset(rows)
+        assert order.tolist() == [2, 1, 0]
+        ```
+    """
+    if not len(rows):
+        raise ValueError("There must be at least one row to predict. Received: 0 rows.")
+    lengths = -(-rows.lengths // _LENGTH_STEP) * _LENGTH_STEP
+    if lengths.max() > tokens_per_batch:
+        raise ValueError(f"`tokens_per_batch` must be at least {lengths.max()}. Received: {tokens_per_batch}.")
+    order = np.argsort(-rows.lengths, kind="stable")
+    splits = [0]
+    while splits[-1] < len(order):
+        longest = max(int(lengths[order[splits[-1]]]), 1)
+        splits.append(min(splits[-1] + tokens_per_batch // longest, len(order)))
+    batches = Epoch(order, np.array(splits), np.maximum(lengths[order[splits[:-1]]], 1))
+    dataset = _gathering(rows, (), batches, 0, pad_id)
+    return _finish(dataset.map(lambda inputs: inputs)), order
+
+
+def predict_in_order(
+    predict: Callable[[dict], np.ndarray], rows: TokenRows, tokens_per_batch: int = 16384, pad_id: int = 0
+) -> np.ndarray:
+    """Predict sorted batches, and return the outputs in the order of the texts, windows averaged.
+
+    Args:
+        predict: function of an input dict that returns `(batch, k)` outputs, as a tensor or an array.
+        rows: `TokenRows`.
+        tokens_per_batch: int, budget of tokens per batch, padding included. Default 16384.
+        pad_id: int, token id of padding. Default 0.
+
+    Returns:
+        float `(texts, k)`.
+
+    Raises:
+        ValueError: if there is no row, or a row does not fit the budget.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer import data
+
+        rows = data.TokenRows(np.arange(1, 10), np.array([0, 2, 5, 9]), np.arange(3))
+        sums = data.predict_in_order(lambda inputs: inputs["token_ids"].numpy().sum(1, keepdims=True), rows)
+        assert sums.tolist() == [[3], [12], [30]]
+        ```
+    """
+    dataset, order = make_eval_dataset(rows, tokens_per_batch, pad_id)
+    sorted_outputs = np.concatenate([np.asarray(predict(inputs)) for inputs in dataset])
+    outputs = np.empty_like(sorted_outputs)
+    outputs[order] = sorted_outputs
+    return pool_windows(outputs, rows.example_ids)
+
+
+def _gathering(
+    rows: TokenRows, targets: tuple[np.ndarray, ...], batches: Epoch, start_step: int, pad_id: int
+) -> "tf.data.Dataset":
+    import tensorflow as tf
+
+    # On the processor even where there is an accelerator: the rows are read there, and only batches travel.
+    with tf.device("CPU:0"):
+        values, row_splits = tf.constant(rows.values), tf.constant(rows.row_splits)
+        columns = [tf.constant(target) for target in targets]
+        order, splits = tf.constant(batches.rows), tf.constant(batches.splits)
+        padded_lengths = tf.constant(batches.bucket_lengths)
+
+    def gather(step: tf.Tensor) -> tuple:
+        chosen = order[splits[step] : splits[step + 1]]
+        starts = tf.gather(row_splits, chosen)[:, None]
+        ends = tf.gather(row_splits, chosen + 1)[:, None]
+        places = starts + tf.range(padded_lengths[step])[None, :]
+        real = places < ends
+        # Places beyond a row belong to the next one, or to none: they are read as the row's first token, and masked.
+        token_ids = tf.where(real, tf.gather(values, tf.where(real, places, starts)), tf.cast(pad_id, tf.int32))
+        mask = tf.cast(real, tf.int32)
+        inputs = {"token_ids": token_ids, "segment_ids": tf.zeros_like(mask), "padding_mask": mask}
+        return (inputs, *(tf.gather(column, chosen) for column in columns))
+
+    steps = tf.data.Dataset.range(start_step, len(batches.bucket_lengths))
+    return steps.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _finish(dataset: "tf.data.Dataset") -> "tf.data.Dataset":
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.deterministic = True
+    # Every worker reads the whole plan: its steps are already those of the global batch.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
