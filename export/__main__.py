@@ -1,0 +1,100 @@
+"""`python -m keras_transformer.export`: exports a run or a saved pipeline, or verifies what was exported before."""
+
+import argparse
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: Words after the program's name; None takes those of the process.
+
+    Returns:
+        Exit status: 0, or 1 after an error, which is told in one line.
+    """
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        if options.verify is not None:
+            _verify(options.verify)
+        else:
+            _export(options)
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        print(f"error: {lines[0] if lines else type(error).__name__}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_transformer.export",
+        description="Export a trained run to SavedModel and TFLite. Every artefact is run on stored texts and compared "
+        "with the Keras model before it gets its name.",
+        allow_abbrev=False,
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=pathlib.Path, metavar="DIR", help="run folder, or a folder of pipeline.save")
+    what.add_argument("--verify", type=pathlib.Path, metavar="PATH", help="only verify an export that exists")
+    parser.add_argument(
+        "--formats",
+        default="saved_model,tflite",
+        metavar="LIST",
+        help="comma-separated: saved_model, tflite (both files), tflite_tokens, tflite_text (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=pathlib.Path, metavar="DIR", help="folder to write to (default: RUN/export)")
+    parser.add_argument("--version", type=int, metavar="N", help="version of the SavedModel (default: the next one)")
+    return parser
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .exporter import export_pipeline
+
+    if not options.run.is_dir():
+        raise FileNotFoundError(f"There is no folder {options.run}. Give a run folder with --run.")
+    from keras_transformer import pipelines
+
+    pipeline = pipelines.load(options.run)
+    formats = [name.strip() for name in options.formats.split(",") if name.strip()]
+    out_dir = options.output or options.run / "export"
+    report = export_pipeline(pipeline, out_dir, formats, options.version, checks=_stored_checks(options.run))
+    for entry in report["artefacts"]:
+        if entry["path"] in report["written"]:
+            size = f"{entry['bytes'] / 1e6:.1f} MB"
+            print(f"{out_dir / entry['path']}  {size}  {_agreement(entry)}")
+
+
+def _stored_checks(run: pathlib.Path) -> list[tuple[str, list[float]]]:
+    """Returns the check texts and the logits that were stored at training, so that damaged weights are noticed."""
+    from keras_transformer.pipelines import text_pipeline
+
+    folder = run if (run / "pipeline.json").is_file() else run / "model"
+    try:
+        checks = text_pipeline.read_check_texts(folder)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{folder / 'check.jsonl'} is damaged: {error}") from error
+    if not checks:
+        raise ValueError(f"{folder / 'check.jsonl'} is damaged: it holds no texts.")
+    return checks
+
+
+def _verify(path: pathlib.Path) -> None:
+    from .verify import verify
+
+    for entry in verify(path):
+        print(f"{entry['path']}  {_agreement(entry)}")
+
+
+def _agreement(entry: dict) -> str:
+    worst = max(entry["max_difference"].values())
+    return f"verified on {entry['checks']} texts, largest difference {worst:.1e}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

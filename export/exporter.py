@@ -1,0 +1,225 @@
+"""`export_pipeline`: every artefact is written under a temporary name, run, compared, and only then renamed."""
+
+import json
+import logging
+import pathlib
+import platform
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from .report import REPORT_FILE, describe, read_report
+from .saved_model import write_saved_model
+from .signatures import Contract
+from .staging import publish_new, publish_replacing, staging, write_text
+from .tflite import minimum_bytes, text_model_refused, write_text_model, write_token_model
+from .verify import TOLERANCE, verify_one, write_checks
+
+FORMATS = {
+    "saved_model": ("saved_model",),
+    "tflite": ("tflite_tokens", "tflite_text"),
+    "tflite_tokens": ("tflite_tokens",),
+    "tflite_text": ("tflite_text",),
+}
+TFLITE_FILES = {"tflite_tokens": "tokens.tflite", "tflite_text": "text.tflite"}
+_log = logging.getLogger(__name__)
+
+
+def export_pipeline(
+    pipeline,
+    out_dir: str | pathlib.Path,
+    formats: Sequence[str] = ("saved_model", "tflite"),
+    version: int | None = None,
+    *,
+    checks: Sequence[tuple[str, Sequence[float]]] | None = None,
+    tolerance: float = TOLERANCE,
+) -> dict[str, Any]:
+    """Exports a pipeline; either every format is written and verified, or nothing is.
+
+    The folder gets `saved_model/<version>/`, `tflite/tokens.tflite` and `tflite/text.tflite`, and `report.json`. A new
+    SavedModel stands beside older versions; `tflite/` is replaced as a whole.
+
+    Args:
+        pipeline: `TextPipeline`.
+        out_dir: Folder to write to; it is created.
+        formats: Any of "saved_model", "tflite" (both files), "tflite_tokens" and "tflite_text". Default
+            ("saved_model", "tflite"). "tflite" leaves out a file that TFLite cannot run, and the report says why; asked
+            for by its own name, it is an error.
+        version: int above 0, of the SavedModel; None means the next free one.
+        checks: Texts and their logits that every artefact must give; None computes those of `pipeline.check_texts`.
+        tolerance: float, largest absolute difference of a logit or probability. Default 1e-4.
+
+    Returns:
+        The report: `artefacts` (for each `path`, `format`, `bytes`, `operators`, `checks`, `max_difference`,
+        `tolerance`), `refused`, `written` (the paths of this call), and `versions` of the software.
+
+    Raises:
+        ValueError: For an unknown format, or one that this pipeline cannot have.
+        VerificationError: If an artefact does not give the logits of the checks.
+        FileExistsError: If the version exists.
+        OSError: If the disk is full, or the folder cannot be written.
+        RuntimeError: If TensorFlow cannot convert the model.
+
+    Example:
+        ```python
+        import keras_transformer
+        from keras_transformer.export import export_pipeline
+        from keras_transformer.layers import AttentionConfig, FeedForwardConfig
+        from keras_transformer.models import EncoderConfig
+
+        config = EncoderConfig(
+            vocabulary_size=100, hidden_dim=16, num_layers=1, max_length=32,
+            attention=AttentionConfig(num_heads=2), feed_forward=FeedForwardConfig(intermediate_dim=32),
+        )
+        pipeline = keras_transformer.fine_tune(
+            ["good film", "bad film"] * 10, ["pos", "neg"] * 10, init="scratch", config=config, epochs=1, verbose=0
+        )
+        report = export_pipeline(pipeline, "export", formats=["saved_model"])
+        assert report["written"] == ["saved_model/1"]
+        ```
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Export needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    pipeline = _in_float32(pipeline)
+    wanted, refused = _expand(formats, pipeline.packer)
+    out_dir = pathlib.Path(out_dir)
+    _check_version(version, out_dir / "saved_model")
+    contract = Contract(
+        kind=pipeline.kind,
+        class_names=pipeline.class_names,
+        temperature=1.0 if pipeline.kind == "regression" else pipeline.temperature,
+        threshold=pipeline.threshold,
+        max_length=pipeline.packer.max_length,
+        truncation=pipeline.packer.truncation,
+    )
+    rows = _check_rows(pipeline, checks)
+    with staging(out_dir) as stage:
+        _check_free_space(stage, minimum_bytes(pipeline.model), len(wanted))
+        verified = _write(pipeline, contract, rows, wanted, stage, tolerance)
+        written = _publish(stage, out_dir, version, verified)
+    return _write_report(out_dir, written, refused)
+
+
+def _expand(formats: Sequence[str], packer) -> tuple[list[str], list[dict[str, str]]]:
+    formats = [formats] if isinstance(formats, str) else list(formats)
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"formats must be some of {', '.join(FORMATS)}. Received: {formats!r}")
+    wanted = list(dict.fromkeys(part for name in formats for part in FORMATS[name]))
+    refused = []
+    reason = text_model_refused(packer) if "tflite_text" in wanted else None
+    if reason and "tflite_text" in formats:
+        raise ValueError(reason)
+    if reason:
+        _log.warning("%s", reason)
+        wanted.remove("tflite_text")
+        refused.append({"format": "tflite_text", "reason": reason})
+    return wanted, refused
+
+
+def _check_version(version: int | None, base: pathlib.Path) -> None:
+    if version is None:
+        return
+    if isinstance(version, bool) or not isinstance(version, int) or not 0 < version < 2**63:
+        raise ValueError(f"version must be an integer above 0. Received: {version!r}")
+    if (base / str(version)).exists():
+        raise FileExistsError(f"{base / str(version)} exists. Choose another version, or none for the next one.")
+
+
+def _check_free_space(folder: pathlib.Path, model_bytes: int, artefacts: int) -> None:
+    # Each artefact holds the weights once; the converter reads a SavedModel, which is the one more.
+    needed = (artefacts + 1) * model_bytes + 2**24
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"The export needs {needed >> 20} MiB on the disk of {folder.parent}. Received: {free >> 20} MiB")
+
+
+def _in_float32(pipeline):
+    """Returns the pipeline, or for one that computes in another dtype a copy with the same weights in float32."""
+    model = pipeline.model
+    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
+        return pipeline
+    config = model.get_config()
+    config["encoder"] = config["encoder"] | {"dtype": "float32"}
+    copy = type(model).from_config(config)
+    copy.set_weights(model.get_weights())
+    options = {"temperature": pipeline.temperature, "threshold": pipeline.threshold}
+    result = type(pipeline)(copy, pipeline.packer, pipeline.class_names, **options)
+    result.check_texts = pipeline.check_texts
+    return result
+
+
+def _check_rows(pipeline, checks) -> list[dict[str, Any]]:
+    from keras_transformer import data
+
+    if checks is None:
+        checks = list(zip(pipeline.check_texts, pipeline.logits(pipeline.check_texts).tolist(), strict=True))
+    encoded = data.encode(pipeline.packer, [text for text, _ in checks])
+    rows: list[dict[str, Any]] = [
+        {"text": text, "rows": [], "logits": [float(value) for value in logits]} for text, logits in checks
+    ]
+    for i, example in enumerate(encoded.example_ids):
+        rows[example]["rows"].append(encoded.row(i).tolist())
+    return rows
+
+
+def _write(pipeline, contract, rows, wanted, stage, tolerance) -> dict[pathlib.Path, dict[str, Any]]:
+    """Writes and verifies everything in the temporary folder; returns what is known of each artefact."""
+    entries = {}
+    for name in wanted:
+        if name == "saved_model":
+            path = stage / "saved_model"
+            write_saved_model(pipeline.model, pipeline.packer, contract, path)
+            beside = path / "assets.extra"
+        else:
+            beside = stage / "tflite"
+            path = beside / TFLITE_FILES[name]
+        beside.mkdir(exist_ok=True)
+        contract.save(beside)
+        write_checks(beside, rows)
+        if name == "tflite_tokens":
+            write_token_model(pipeline.model, contract, path)
+            # Who feeds token ids needs the vocabulary that they belong to.
+            pipeline.packer.save(beside)
+        elif name == "tflite_text":
+            write_text_model(pipeline.model, pipeline.packer, contract, path)
+        entries[path] = describe(path, verify_one(path, tolerance), stage, tolerance)
+        _log.info("verified %s: %s", path.name, entries[path]["max_difference"])
+    return entries
+
+
+def _publish(stage, out_dir, version, verified) -> list[dict[str, Any]]:
+    entries = []
+    for path, entry in verified.items():
+        if entry["format"] == "saved_model":
+            target = publish_new(path, out_dir / "saved_model", version)
+            entry["path"] = target.relative_to(out_dir).as_posix()
+        entries.append(entry)
+    if (stage / "tflite").is_dir():
+        publish_replacing(stage / "tflite", out_dir / "tflite")
+    return entries
+
+
+def _write_report(out_dir: pathlib.Path, written: list[dict], refused: list[dict]) -> dict[str, Any]:
+    import keras
+    import tensorflow as tf
+
+    paths = [entry["path"] for entry in written]
+    older = [
+        entry
+        for entry in read_report(out_dir)["artefacts"]
+        if entry["path"] not in paths and (out_dir / entry["path"]).exists()
+    ]
+    report = {
+        "artefacts": older + written,
+        "written": paths,
+        "refused": refused,
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    write_text(out_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return report

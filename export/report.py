@@ -1,0 +1,52 @@
+"""`report.json`: what an export wrote, how large it is, which operators it needs, and how closely it agrees."""
+
+import json
+import pathlib
+from typing import Any
+
+from .operators import optimized_operators, saved_model_operators, tflite_operators
+from .signatures import SERVING, TEXT, TOKENS
+from .verify import token_batch
+
+REPORT_FILE = "report.json"
+
+
+def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, tolerance: float) -> dict[str, Any]:
+    """Returns the entry of one verified artefact.
+
+    Args:
+        path: The `.tflite` file or the version folder.
+        verified: What `verify_one` returned.
+        root: Folder of the report; paths are relative to it.
+        tolerance: float, the difference that was allowed.
+
+    Returns:
+        Dict with `path`, `format`, `bytes`, `checks`, `max_difference`, `tolerance` and `operators`.
+    """
+    if path.is_file():
+        size, operators = path.stat().st_size, tflite_operators(path)
+    else:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        operators = {
+            "stored": saved_model_operators(path),
+            f"{SERVING} on this CPU": optimized_operators(path, SERVING, {TEXT: ["A short text.", "Another."]}),
+            f"{TOKENS} on this CPU": optimized_operators(path, TOKENS, token_batch([[0, 0, 0]] * 2, 4)),
+        }
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "format": verified["format"],
+        "bytes": size,
+        "checks": verified["checks"],
+        "max_difference": verified["max_difference"],
+        "tolerance": tolerance,
+        "operators": operators,
+    }
+
+
+def read_report(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the report of a folder, or an empty one if there is none that can be read."""
+    try:
+        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        return report if isinstance(report.get("artefacts"), list) else {"artefacts": []}
+    except (OSError, ValueError, AttributeError):
+        return {"artefacts": []}
