@@ -9,7 +9,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip --quiet --disable-pip-version-check --no-input
+# Twice quiet: errors only, no notes on package sources.
+PIP := $(RUN) -m pip -qq --disable-pip-version-check --no-input
 # A new pin makes a new stamp, so an old environment is brought up to date; nothing is installed twice.
 PINS := $(shell cat setup.cfg constraints.txt pyproject.toml | sha256sum | cut -c1-12)
 BASE_STAMP := $(VENV)/.installed-$(PINS)
