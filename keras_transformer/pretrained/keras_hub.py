@@ -59,7 +59,7 @@ class KerasHubPreset:
         """Returns the config of the preset's `BertTextClassifier`.
 
         Raises:
-            ValueError: If the preset holds no such task.
+            ValueError: If the preset holds no such task, or one that answers something else than logits.
         """
         path = self.folder / "task.json"
         task = read_json(path) if path.is_file() else {}
@@ -68,7 +68,13 @@ class KerasHubPreset:
                 f"The preset holds no BertTextClassifier with weights, so it has no head to load; use load_encoder. "
                 f"Received: {self.folder} with task {task.get('class_name')!r}"
             )
-        return task["config"]
+        config = task["config"]
+        if config.get("activation", "linear") not in ("linear", None):
+            raise ValueError(
+                f"Only a BertTextClassifier that answers logits (activation='linear') can be loaded. "
+                f"Received: activation={config['activation']!r}"
+            )
+        return config
 
     def read_head(self, num_outputs: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns kernel (hidden_dim, num_outputs) and bias (num_outputs,) of the preset's classifier.

@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_transformer.pretrained import configs
 from keras_transformer.pretrained.checkpoint import read_json
 from keras_transformer.pretrained.sources import check_folder
+
+_SPECIAL_TOKEN_KEYS = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 
 if TYPE_CHECKING:
     from keras_transformer.text import TextPacker
@@ -44,71 +47,77 @@ def load_packer(
 
     folder = check_folder(Path(path).expanduser())
     values = read_json(folder / "config.json")
-    is_preset = "registered_name" in values or "class_name" in values
-    vocabulary, settings = _read_preset(folder) if is_preset else _read_huggingface(folder)
-    sizes = values.get("config", {}) if is_preset else values
-    rows = sizes.get("vocabulary_size" if is_preset else "vocab_size", 30522)
-    positions = sizes.get("max_sequence_length" if is_preset else "max_position_embeddings", 512)
-    if len(vocabulary) != rows:
+    if "registered_name" in values or "class_name" in values:
+        config = configs.from_keras_hub(values, pooler=True)
+        vocabulary, settings = _read_preset(folder)
+    else:
+        config = configs.from_huggingface(values, pooler=False)
+        vocabulary, settings = _read_huggingface(folder)
+    if len(vocabulary) != config.vocabulary_size:
         raise ValueError(
-            f"The vocabulary in {folder} has {len(vocabulary)} tokens, but the weights embed {rows}. Received: a "
-            f"vocabulary of other weights, or one with added tokens; a table padded at its end needs as many filler "
-            f"lines (such as [unused1]) at the end of vocab.txt"
+            f"The vocabulary does not fit the weights, which embed {config.vocabulary_size} tokens. Received: "
+            f"{len(vocabulary)} tokens in {folder}. It belongs to other weights, or tokens were added beside it, or "
+            f"the table is padded: then add as many filler lines, such as [unused1], at the end of vocab.txt"
         )
     if max_length is None:
-        max_length = min(positions, 512)
-    elif max_length > positions:
-        raise ValueError(f"The model has {positions} positions. Received: max_length={max_length}")
-    tokenizer = WordPieceTokenizer(vocabulary, **settings)
-    return TextPacker(tokenizer, max_length=max_length, truncation=truncation, **options)
+        max_length = min(config.max_length, 512)
+    elif max_length > config.max_length:
+        raise ValueError(f"The model has {config.max_length} positions. Received: max_length={max_length}")
+    return TextPacker(
+        WordPieceTokenizer(vocabulary, **settings), max_length=max_length, truncation=truncation, **options
+    )
 
 
 def _read_huggingface(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """Returns vocabulary and settings; tokenizer_config.json wins over the normalizer of tokenizer.json."""
-    fast = read_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
-    if (folder / "vocab.txt").is_file():
-        vocabulary = _read_lines(folder / "vocab.txt")
-    elif fast:
-        vocabulary = _wordpiece_vocabulary(folder, fast)
-    else:
-        raise FileNotFoundError(f"The folder has neither vocab.txt nor tokenizer.json. Received: {folder}")
-    path = folder / "tokenizer_config.json"
-    slow = read_json(path) if path.is_file() else {}
-    normalizer = fast.get("normalizer") or {}
-    return vocabulary, {
+    """Returns vocabulary and settings; tokenizer_config.json wins over tokenizer.json, as in transformers."""
+    from keras_transformer.text import load_vocabulary
+
+    slow, fast = (
+        read_json(path) if path.is_file() else {}
+        for path in (folder / "tokenizer_config.json", folder / "tokenizer.json")
+    )
+    model, normalizer = fast.get("model") or {}, fast.get("normalizer") or {}
+    if model.get("type", "WordPiece") != "WordPiece" or normalizer.get("type", "BertNormalizer") != "BertNormalizer":
+        raise ValueError(
+            f"Only BERT's WordPiece tokenizers can be loaded. Received: {folder / 'tokenizer.json'} with a "
+            f"{model.get('type')} model and a {normalizer.get('type')} normalizer"
+        )
+    special_tokens = {key: _content(slow[key]) for key in _SPECIAL_TOKEN_KEYS if slow.get(key) is not None}
+    settings = {
         "lowercase": slow.get("do_lower_case", normalizer.get("lowercase", True)),
         "strip_accents": slow.get("strip_accents", normalizer.get("strip_accents")),
         "tokenize_chinese_chars": slow.get("tokenize_chinese_chars", normalizer.get("handle_chinese_chars", True)),
+        "max_characters_per_word": model.get("max_input_chars_per_word", 100),
+        "special_tokens": special_tokens,
     }
-
-
-def _wordpiece_vocabulary(folder: Path, fast: dict[str, Any]) -> list[str]:
-    model = fast.get("model") or {}
-    if model.get("type") != "WordPiece":
-        raise ValueError(
-            f"Only WordPiece tokenizers are loaded. Received: {folder / 'tokenizer.json'} with a model of type "
-            f"{model.get('type')!r}"
-        )
+    if (folder / "vocab.txt").is_file():
+        required = special_tokens.values() if len(special_tokens) == len(_SPECIAL_TOKEN_KEYS) else ()
+        return load_vocabulary(folder / "vocab.txt", required), settings
+    if not fast:
+        raise FileNotFoundError(f"The folder has neither vocab.txt nor tokenizer.json. Received: {folder}")
     ids = dict(model["vocab"]) | {token["content"]: token["id"] for token in fast.get("added_tokens", [])}
     vocabulary = sorted(ids, key=ids.__getitem__)
     if [ids[token] for token in vocabulary] != list(range(len(vocabulary))):
         raise ValueError(f"The ids in {folder / 'tokenizer.json'} are not 0, 1, 2, ... without a gap.")
-    return vocabulary
+    return vocabulary, settings
 
 
 def _read_preset(folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """Returns vocabulary and settings of a keras-nlp preset."""
+    from keras_transformer.text import load_vocabulary
+
     path = folder / "assets" / "tokenizer" / "vocabulary.txt"
     if not path.is_file():
         raise FileNotFoundError(f"The preset has no assets/tokenizer/vocabulary.txt. Received: {folder}")
     settings = read_json(folder / "tokenizer.json").get("config", {})
-    return _read_lines(path), {
+    return load_vocabulary(path), {
         "lowercase": settings.get("lowercase", False),
         "strip_accents": settings.get("strip_accents", False),
-        "tokenize_chinese_chars": settings.get("split_on_cjk", True),
+        # keras-nlp reads "[MASK]" in a text as plain text unless it was told otherwise.
+        "split_special_tokens": not settings.get("special_tokens_in_strings", False),
     }
 
 
-def _read_lines(path: Path) -> list[str]:
-    # Not splitlines(): it would also split at the rare Unicode line ends that some tokens hold.
-    text = path.read_bytes().decode("utf-8")
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+def _content(token: str | dict[str, Any]) -> str:
+    """Returns the text of a special token, which transformers writes plain or with its flags."""
+    return token["content"] if isinstance(token, dict) else token

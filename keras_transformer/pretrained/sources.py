@@ -105,8 +105,8 @@ def refuse_file(file: Path) -> None:
         )
     if ".ckpt" in file.name or file.name == "tf_model.h5":
         raise ValueError(
-            f"Refused {file}: a .ckpt is a pickle or a TensorFlow 1 checkpoint, and tf_model.h5 a TF-Keras one; none of "
-            f"them is read. Save the model as safetensors (`save_pretrained` of transformers does) and load that folder."
+            f"Refused {file}: a .ckpt is a pickle or a TensorFlow 1 checkpoint, tf_model.h5 a TF-Keras one; neither is "
+            f"read. Save the model as safetensors (`save_pretrained` of transformers does) and load that folder."
         )
 
 
