@@ -16,8 +16,6 @@ PINS := $(shell cat setup.cfg constraints.txt pyproject.toml | sha256sum | cut -
 BASE_STAMP := $(VENV)/.installed-$(PINS)
 TEST_STAMP := $(VENV)/.installed-test-$(PINS)
 
-export TF_CPP_MIN_LOG_LEVEL ?= 2
-
 .PHONY: help demo test test-all lint format install install-test clean
 
 help: ## Show this list
