@@ -45,8 +45,8 @@ def save_huggingface(
 
     Raises:
         FileExistsError: If the folder exists, is not empty, and `overwrite` is False.
-        ValueError: If BERT has no counterpart of the encoder, the packer's vocabulary does not fit it, or the number
-            of names is not the number of outputs.
+        ValueError: If BERT has no counterpart of the encoder, the packer's vocabulary or length does not fit it, or
+            the number of names is not the number of outputs.
 
     Example:
         ```python
@@ -67,11 +67,8 @@ def save_huggingface(
     if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"The folder exists; choose another one or pass overwrite=True. Received: {target}")
     encoder = model.encoder if isinstance(model, TextClassifier) else model
-    if packer is not None and packer.tokenizer.vocabulary_size != encoder.config.vocabulary_size:
-        raise ValueError(
-            f"The packer's vocabulary does not fit the encoder, which embeds {encoder.config.vocabulary_size} tokens. "
-            f"Received: a vocabulary of {packer.tokenizer.vocabulary_size} tokens"
-        )
+    if packer is not None:
+        _check_packer(packer, encoder)
     config = configs.to_huggingface(encoder.config) | {"pad_token_id": packer.tokenizer.pad_id if packer else 0}
     tensors = _encoder_tensors(encoder)
     if isinstance(model, TextClassifier):
@@ -89,6 +86,19 @@ def save_huggingface(
         # transformers refuses a file that does not say which framework's layout it has.
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return target
+
+
+def _check_packer(packer: "TextPacker", encoder: TransformerEncoder) -> None:
+    if packer.tokenizer.vocabulary_size != encoder.config.vocabulary_size:
+        raise ValueError(
+            f"The packer's vocabulary does not fit the encoder, which embeds {encoder.config.vocabulary_size} tokens. "
+            f"Received: a vocabulary of {packer.tokenizer.vocabulary_size} tokens"
+        )
+    if packer.max_length > encoder.config.max_length:
+        raise ValueError(
+            f"The packer makes rows that are longer than the encoder's {encoder.config.max_length} positions. "
+            f"Received: max_length={packer.max_length}"
+        )
 
 
 def _encoder_tensors(encoder: TransformerEncoder) -> dict[str, np.ndarray]:
