@@ -9,6 +9,7 @@ import keras
 from keras_transformer.ops.masks import attention_bias, row_valid
 from keras_transformer.ops.pooling import mean_pool
 from keras_transformer.ops.positions import sincos_table
+from keras_transformer.ops.precision import has_fast_bfloat16, products_in
 
 if keras.backend.backend() == "tensorflow":
     from keras_transformer.ops._tensorflow import attention, dense, dropout, layer_norm, lookup
@@ -21,9 +22,11 @@ __all__ = [
     "attention_bias",
     "dense",
     "dropout",
+    "has_fast_bfloat16",
     "layer_norm",
     "lookup",
     "mean_pool",
+    "products_in",
     "row_valid",
     "sincos_table",
 ]

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_transformer.ops.precision import product_dtype
+
 _ACTIVATIONS = {
     "linear": lambda x: x,
     "relu": ops.relu,
@@ -15,9 +17,17 @@ _ACTIVATIONS = {
 }
 
 
+def _product(a, b):
+    low = product_dtype()
+    if low is None or keras.backend.standardize_dtype(a.dtype) != "float32":
+        return ops.matmul(a, b)
+    return ops.cast(ops.matmul(ops.cast(a, low), ops.cast(b, low)), "float32")
+
+
 def dense(x, kernel, bias=None, activation: str = "linear"):
     """See `keras_transformer.ops._tensorflow.dense`."""
-    y = ops.matmul(x, ops.cast(kernel, x.dtype))
+    x = ops.convert_to_tensor(x)
+    y = _product(x, ops.cast(kernel, x.dtype))
     if bias is not None:
         y = y + ops.cast(bias, y.dtype)
     return _ACTIVATIONS[activation](y)
@@ -45,7 +55,7 @@ def dropout(x, rate: float, seed):
 
 def attention(q, k, v, bias=None, row_valid=None, dropout=None, return_weights: bool = False):
     """See `keras_transformer.ops._tensorflow.attention`."""
-    scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2)))
+    scores = _product(q, ops.transpose(k, (0, 1, 3, 2)))
     scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(q.shape[-1]))
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")
@@ -53,5 +63,5 @@ def attention(q, k, v, bias=None, row_valid=None, dropout=None, return_weights: 
     if row_valid is not None:
         weights = weights * ops.cast(row_valid, "float32")
     kept = weights if dropout is None else dropout(weights)
-    context = ops.matmul(ops.cast(kept, v.dtype), v)
+    context = _product(ops.cast(kept, v.dtype), v)
     return (context, weights) if return_weights else context

@@ -8,6 +8,8 @@ import math
 
 import tensorflow as tf
 
+from keras_transformer.ops.precision import product_dtype
+
 _ACTIVATIONS = {
     "linear": lambda x: x,
     "relu": tf.nn.relu,
@@ -27,6 +29,14 @@ def _leading_shape(x: tf.Tensor) -> list:
     return [dynamic[i] if size is None else size for i, size in enumerate(static)]
 
 
+def _product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
+    """Multiplies matrices, in the dtype that `ops.products_in` asks for."""
+    low = product_dtype()
+    if low is None or a.dtype != tf.float32:
+        return tf.matmul(a, b, transpose_b=transpose_b)
+    return tf.cast(tf.matmul(tf.cast(a, low), tf.cast(b, low), transpose_b=transpose_b), tf.float32)
+
+
 def dense(x, kernel, bias=None, activation: str = "linear"):
     """Multiplies the last axis by a matrix, adds a bias and applies an activation.
 
@@ -42,7 +52,7 @@ def dense(x, kernel, bias=None, activation: str = "linear"):
     x = tf.convert_to_tensor(x)
     kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
     flat = x if x.shape.rank == 2 else tf.reshape(x, (-1, kernel.shape[0]))
-    y = tf.matmul(flat, kernel)
+    y = _product(flat, kernel)
     if bias is not None:
         y = tf.nn.bias_add(y, tf.cast(tf.convert_to_tensor(bias), x.dtype))
     y = _ACTIVATIONS[activation](y)
@@ -123,12 +133,12 @@ def attention(q, k, v, bias=None, row_valid=None, dropout=None, return_weights: 
     Returns:
         Context of shape (batch, heads, query_length, head_dim); with `return_weights` the pair (context, weights).
     """
-    scores = tf.cast(tf.matmul(q, k, transpose_b=True), tf.float32) * (1.0 / math.sqrt(q.shape[-1]))
+    scores = tf.cast(_product(q, k, transpose_b=True), tf.float32) * (1.0 / math.sqrt(q.shape[-1]))
     if bias is not None:
         scores = scores + tf.cast(bias, tf.float32)
     weights = tf.nn.softmax(scores)
     kept = weights if dropout is None else dropout(weights)
-    context = tf.matmul(tf.cast(kept, v.dtype), v)
+    context = _product(tf.cast(kept, v.dtype), v)
     if row_valid is not None:
         context = context * tf.cast(row_valid, v.dtype)
         if return_weights:

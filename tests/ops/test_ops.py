@@ -166,6 +166,24 @@ def test_attention_gradient_equals_finite_differences():
             assert abs(numeric - float(gradient.numpy()[position])) < 1e-4
 
 
+def test_products_in_bfloat16_round_the_factors_only(primitives):
+    x, kernel, bias = (np.float32(random(*shape, seed=i)) for i, shape in enumerate([(3, 4, 64), (64, 8), (8,)]))
+    exact = np.array(primitives.dense(x, kernel, bias))
+    with ops.products_in("bfloat16"):
+        rounded = primitives.dense(x, kernel, bias)
+        attended = primitives.attention(*[x[:, np.newaxis]] * 3)
+    assert keras.backend.standardize_dtype(rounded.dtype) == "float32"
+    np.testing.assert_allclose(rounded, exact, atol=0.15)
+    np.testing.assert_allclose(attended, primitives.attention(*[x[:, np.newaxis]] * 3), atol=0.05)
+    assert np.abs(np.array(rounded) - exact).max() > 1e-5, "nothing was rounded"
+    np.testing.assert_array_equal(primitives.dense(x, kernel, bias), exact, "the block must end")
+
+
+def test_products_in_refuses_other_dtypes():
+    with pytest.raises(ValueError, match="Products can be in float32"), ops.products_in("float16"):
+        pass
+
+
 def test_sincos_table_by_hand():
     table = ops.sincos_table(4, 4)
     np.testing.assert_allclose(table[0], [0, 1, 0, 1])
