@@ -1,6 +1,9 @@
 """Data sets of the TensorFlow Datasets catalogue, prepared beforehand or, when asked, downloaded."""
 
 import os
+import socket
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ def read_tfds(
     Raises:
         ImportError: if TFDS is not installed.
         FileNotFoundError: if the data set is not prepared.
+        ConnectionError: if it must be downloaded and there is no network.
         ValueError: if it is unknown or has no such features.
     """
     tfds = _import_tfds()
@@ -56,6 +60,7 @@ def read_tfds(
                 f"The data set is not prepared: run `tfds build {name}`, or pass download=True (--download). "
                 f"Received: {name!r}, data_dir {str(folder)!r}."
             )
+        _require_network(builder, folder / "downloads")
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
             builder.download_and_prepare(download_dir=str(folder / "downloads"), download_config=config)
@@ -83,6 +88,20 @@ def _import_tfds() -> Any:
     except ImportError as error:
         raise ImportError(f"Reading TFDS data needs two packages: `{_INSTALL}`. Received: {error}.") from error
     return tfds
+
+
+def _require_network(builder: Any, downloads: Path) -> None:
+    """Fail at once without a network: TFDS itself would try again for three minutes."""
+    if urllib.request.getproxies() or any(downloads.rglob("*.INFO")):
+        return  # A proxy resolves names itself, and what is downloaded already may be all that is needed.
+    for host in {urllib.parse.urlsplit(url).hostname for url in builder.url_infos}:
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as error:
+            raise ConnectionError(
+                f"Cannot download {builder.name!r} without a network: copy a prepared TFDS folder and name it with "
+                f"data_dir= (--data_dir). Received: {host!r} is unknown ({error})."
+            ) from error
 
 
 def _features(tfds: Any, info: Any, text: str | None, label: str | None) -> tuple[str, str]:
