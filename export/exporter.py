@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import pathlib
 import platform
 import shutil
@@ -12,7 +13,7 @@ from .report import REPORT_FILE, describe, read_report
 from .saved_model import write_saved_model
 from .signatures import Contract
 from .staging import publish_new, publish_replacing, staging, write_text
-from .tflite import minimum_bytes, text_model_refused, write_text_model, write_token_model
+from .tflite import convert, text_model, text_model_refused, token_model
 from .verify import TOLERANCE, verify_one, write_checks
 
 FORMATS = {
@@ -21,7 +22,6 @@ FORMATS = {
     "tflite_tokens": ("tflite_tokens",),
     "tflite_text": ("tflite_text",),
 }
-TFLITE_FILES = {"tflite_tokens": "tokens.tflite", "tflite_text": "text.tflite"}
 _log = logging.getLogger(__name__)
 
 
@@ -99,9 +99,9 @@ def export_pipeline(
     )
     rows = _check_rows(pipeline, checks)
     with staging(out_dir) as stage:
-        _check_free_space(stage, minimum_bytes(pipeline.model), len(wanted))
-        verified = _write(pipeline, contract, rows, wanted, stage, tolerance)
-        written = _publish(stage, out_dir, version, verified)
+        _check_free_space(stage, pipeline.model, wanted)
+        entries = _write(pipeline, contract, rows, wanted, stage, tolerance)
+        written = _publish(stage, out_dir, version, entries)
     return _write_report(out_dir, written, refused)
 
 
@@ -131,12 +131,15 @@ def _check_version(version: int | None, base: pathlib.Path) -> None:
         raise FileExistsError(f"{base / str(version)} exists. Choose another version, or none for the next one.")
 
 
-def _check_free_space(folder: pathlib.Path, model_bytes: int, artefacts: int) -> None:
-    # Each artefact holds the weights once; the converter reads a SavedModel, which is the one more.
-    needed = (artefacts + 1) * model_bytes + 2**24
+def _check_free_space(folder: pathlib.Path, model, wanted: list[str]) -> None:
+    weights = sum(4 * math.prod(weight.shape) for weight in model.weights)
+    # The weights once in each artefact, and once more in the SavedModel from which a .tflite is converted.
+    needed = 2**24 + weights * sum(1 if name == "saved_model" else 2 for name in wanted)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(f"The export needs {needed >> 20} MiB on the disk of {folder.parent}. Received: {free >> 20} MiB")
+        raise OSError(
+            f"The export needs {needed >> 20} MiB of disk in {folder.parent}. Received: {free >> 20} MiB free"
+        )
 
 
 def _in_float32(pipeline):
@@ -168,38 +171,38 @@ def _check_rows(pipeline, checks) -> list[dict[str, Any]]:
     return rows
 
 
-def _write(pipeline, contract, rows, wanted, stage, tolerance) -> dict[pathlib.Path, dict[str, Any]]:
-    """Writes and verifies everything in the temporary folder; returns what is known of each artefact."""
-    entries = {}
-    for name in wanted:
-        if name == "saved_model":
-            path = stage / "saved_model"
-            write_saved_model(pipeline.model, pipeline.packer, contract, path)
-            beside = path / "assets.extra"
-        else:
-            beside = stage / "tflite"
-            path = beside / TFLITE_FILES[name]
-        beside.mkdir(exist_ok=True)
-        contract.save(beside)
-        write_checks(beside, rows)
-        if name == "tflite_tokens":
-            write_token_model(pipeline.model, contract, path)
-            # Who feeds token ids needs the vocabulary that they belong to.
-            pipeline.packer.save(beside)
-        elif name == "tflite_text":
-            write_text_model(pipeline.model, pipeline.packer, contract, path)
-        entries[path] = describe(path, verify_one(path, tolerance), stage, tolerance)
-        _log.info("verified %s: %s", path.name, entries[path]["max_difference"])
-    return entries
+def _write(pipeline, contract, rows, wanted, stage, tolerance) -> list[dict[str, Any]]:
+    """Writes and verifies everything in the temporary folder; returns the entries of the report."""
+    model, packer = pipeline.model, pipeline.packer
+    paths, conversions = [], []
+    if "saved_model" in wanted:
+        paths.append(stage / "saved_model")
+        write_saved_model(model, packer, contract, paths[-1])
+        _write_beside(paths[-1] / "assets.extra", contract, rows)
+    folder = stage / "tflite"
+    if "tflite_tokens" in wanted:
+        conversions.append(token_model(model, contract, folder / "tokens.tflite"))
+    if "tflite_text" in wanted:
+        conversions.append(text_model(model, packer, contract, folder / "text.tflite"))
+    if conversions:
+        _write_beside(folder, contract, rows)
+        # Who feeds token ids needs the vocabulary that they belong to.
+        packer.save(folder)
+        convert(model, conversions, stage)
+        paths.extend(conversion.path for conversion in conversions)
+    return [describe(path, verify_one(path, tolerance), stage, tolerance) for path in paths]
 
 
-def _publish(stage, out_dir, version, verified) -> list[dict[str, Any]]:
-    entries = []
-    for path, entry in verified.items():
-        if entry["format"] == "saved_model":
-            target = publish_new(path, out_dir / "saved_model", version)
-            entry["path"] = target.relative_to(out_dir).as_posix()
-        entries.append(entry)
+def _write_beside(folder: pathlib.Path, contract: Contract, rows: list[dict[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    contract.save(folder)
+    write_checks(folder, rows)
+
+
+def _publish(stage, out_dir, version, entries) -> list[dict[str, Any]]:
+    if (stage / "saved_model").is_dir():
+        target = publish_new(stage / "saved_model", out_dir / "saved_model", version)
+        entries[0]["path"] = target.relative_to(out_dir).as_posix()
     if (stage / "tflite").is_dir():
         publish_replacing(stage / "tflite", out_dir / "tflite")
     return entries

@@ -1,37 +1,51 @@
 """Writes `.tflite` files: token ids in, or raw strings in with the packer inside. float32, no Flex operators."""
 
-import math
+import dataclasses
+import json
 import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 
 from .operators import VARIABLE_OPERATORS, tflite_operators
 from .saved_model import text_function, text_spec, token_function, token_specs, write_archive
 from .signatures import SERVING, Contract
 
-TEXT_OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "RaggedTensorToTensor")
-"""Custom operators of a text model; all of them are in `tflite_registrar.SELECT_TFTEXT_OPS` of tensorflow_text."""
+TEXT_OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFText>ByteSplitWithOffsets")
+"""Custom operators of a text model; `tflite_registrar.SELECT_TFTEXT_OPS` of tensorflow_text has all of them."""
 
 
-def write_token_model(model, contract: Contract, path: str | pathlib.Path) -> None:
-    """Writes the model that takes token ids, unchecked: one signature of the static shape (1, max_length).
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """One `.tflite` file to be written.
+
+    Args:
+        path: The file.
+        function: Function of named tensors that becomes the file's one signature.
+        specs: Its inputs, list of `tf.TensorSpec`.
+        custom_operators: Names of the operators that it may need beside TFLite's own.
+    """
+
+    path: pathlib.Path
+    function: Callable
+    specs: list
+    custom_operators: tuple[str, ...] = ()
+
+
+def token_model(model, contract: Contract, path: str | pathlib.Path) -> Conversion:
+    """Describes the file that takes token ids: static shape (1, max_length), TFLite's own operators only.
 
     Args:
         model: `TextClassifier`.
         contract: `Contract` that says what the outputs mean, and the length.
         path: File to write.
-
-    Raises:
-        RuntimeError: If TensorFlow cannot convert the model, or drops its weights.
-        OSError: If the files cannot be written.
     """
-    function = token_function(model, contract)
-    _convert(model, function, token_specs(1, contract.max_length), pathlib.Path(path), custom_operators=())
+    return Conversion(pathlib.Path(path), token_function(model, contract), token_specs(1, contract.max_length))
 
 
-def write_text_model(model, packer, contract: Contract, path: str | pathlib.Path) -> None:
-    """Writes the model that takes raw strings, unchecked: any number of texts, padded to the longest of them.
+def text_model(model, packer, contract: Contract, path: str | pathlib.Path) -> Conversion:
+    """Describes the file that takes raw strings: any number of texts, padded to the longest of them.
 
     Args:
         model: `TextClassifier`.
@@ -41,14 +55,12 @@ def write_text_model(model, packer, contract: Contract, path: str | pathlib.Path
 
     Raises:
         ValueError: If TFLite has no operators for the way the packer works.
-        RuntimeError: If TensorFlow cannot convert the model, or drops its weights.
-        OSError: If the files cannot be written.
     """
     reason = text_model_refused(packer)
     if reason:
         raise ValueError(reason)
     function = text_function(model, packer, contract, logits=True)
-    _convert(model, function, text_spec(), pathlib.Path(path), custom_operators=TEXT_OPERATORS)
+    return Conversion(pathlib.Path(path), function, text_spec(), TEXT_OPERATORS)
 
 
 def text_model_refused(packer) -> str | None:
@@ -57,22 +69,47 @@ def text_model_refused(packer) -> str | None:
     return None if supported else f"No .tflite that takes text can be written: {reason}"
 
 
-def _convert(model, function, specs, path: pathlib.Path, custom_operators: tuple[str, ...]) -> None:
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=path.parent) as scratch:
-        write_archive(model, {SERVING: (function, specs)}, scratch)
-        command = [sys.executable, "-P", str(pathlib.Path(__file__).with_name("_convert.py")), scratch, str(path)]
-        if custom_operators:
-            command.append("--custom_operators")
+def convert(model, conversions: Sequence[Conversion], scratch_dir: str | pathlib.Path) -> None:
+    """Writes `.tflite` files, unchecked but for their operators; `export_pipeline` writes, verifies and renames them.
+
+    Args:
+        model: Keras model whose weights the functions use.
+        conversions: The files to write.
+        scratch_dir: Folder for temporary files, as large as the weights once for each file.
+
+    Raises:
+        RuntimeError: If TensorFlow cannot convert the model, or drops its weights.
+        OSError: If the files cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=scratch_dir) as scratch:
+        jobs = []
+        for i, conversion in enumerate(conversions):
+            source = f"{scratch}/{i}"
+            write_archive(model, {SERVING: (conversion.function, conversion.specs)}, source)
+            jobs.append([source, str(conversion.path), bool(conversion.custom_operators)])
+        script = pathlib.Path(__file__).with_name("_convert.py")
+        # -P: the folder of the script holds modules whose names must not hide others.
+        command = [sys.executable, "-P", str(script), json.dumps(jobs)]
         result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         lines = [line for line in result.stderr.splitlines() if line.strip()]
-        cause = lines[-1] if lines else "the converter was killed, probably for lack of memory"
-        error = OSError if cause.startswith(("OSError", "PermissionError")) else RuntimeError
-        raise error(f"TFLite conversion of {path.name} failed (exit status {result.returncode}): {cause}")
-    _check_operators(path, custom_operators)
+        cause = lines[-1] if lines and result.returncode == 1 else "the process was killed, perhaps for lack of memory"
+        error = OSError if cause.startswith("OSError") else RuntimeError
+        raise error(f"The TFLite conversion failed (exit status {result.returncode}): {cause}")
+    for conversion in conversions:
+        check_operators(conversion.path, conversion.custom_operators)
 
 
-def _check_operators(path: pathlib.Path, custom_operators: tuple[str, ...]) -> None:
+def check_operators(path: pathlib.Path, custom_operators: Sequence[str] = ()) -> None:
+    """Refuses a `.tflite` file that cannot work, by its operators.
+
+    Args:
+        path: The file.
+        custom_operators: Names of the operators that it may need beside TFLite's own.
+
+    Raises:
+        RuntimeError: If it has lost its weights, needs operators that are missing, or has several graphs.
+    """
     found = tflite_operators(path)
     lost = [name for name in VARIABLE_OPERATORS if name in found["builtin"]]
     if lost:
@@ -82,8 +119,3 @@ def _check_operators(path: pathlib.Path, custom_operators: tuple[str, ...]) -> N
         raise RuntimeError(f"{path.name} would need operators that TFLite lacks: {', '.join(strange)}.")
     if found["subgraphs"] != 1:
         raise RuntimeError(f"{path.name} must have one graph. Received: {found['subgraphs']}")
-
-
-def minimum_bytes(model) -> int:
-    """Returns the bytes of the model's weights in float32: what an artefact takes at least, more or less."""
-    return sum(4 * math.prod(weight.shape) for weight in model.weights)
