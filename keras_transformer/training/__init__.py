@@ -4,13 +4,13 @@ import importlib
 
 # Lazy: reading a recipe or printing `--help` must not load TensorFlow.
 _PUBLIC = {
-    "DataRecipe": "recipe",
-    "ExportRecipe": "recipe",
-    "JudgeRecipe": "recipe",
-    "ModelRecipe": "recipe",
-    "OptimizerRecipe": "recipe",
+    "DataRecipe": "sections",
+    "ExportRecipe": "sections",
+    "JudgeRecipe": "sections",
+    "ModelRecipe": "sections",
+    "OptimizerRecipe": "sections",
     "Recipe": "recipe",
-    "TrainRecipe": "recipe",
+    "TrainRecipe": "sections",
     "load_recipe": "recipes",
     "CheckpointStore": "checkpoints",
     "RunFolder": "run_folder",

@@ -55,16 +55,14 @@ def read_json(path: Path) -> Any:
 
 
 def explain_os_error(error: OSError, path: Path) -> OSError:
-    """Return the error with a message that says what to do, of the same errno."""
+    """Return the error of a full disk with a message that says what to do; any other error as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OSError(
             error.errno,
             f"No space left on the disk while writing {path}; nothing half written was kept. "
             "Free some space and give the same command again: it goes on from the last checkpoint",
         )
-    if error.errno is None or error.filename is None:
-        return error
-    return type(error)(error.errno, f"{path} cannot be written: {os.strerror(error.errno)}")
+    return error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -46,10 +46,12 @@ class ProgressBar:
         self._examples = 0
         self._seconds = 0.0
         self._before: float | None = None
+        self._started = False
 
     def resume(self) -> None:
-        """Start the clock of the next step, leaving out what came before it (validation, checkpoints)."""
-        self._before = time.monotonic()
+        """Start the clock of the next step, leaving out what came before it: a validation, a checkpoint."""
+        # The first step of a process traces and compiles: its pace says nothing.
+        self._before = time.monotonic() if self._started else None
 
     def update(self, step: int, examples: int, values: Mapping[str, float]) -> None:
         """Report a finished step.
@@ -64,7 +66,7 @@ class ProgressBar:
             self._seconds += now - self._before
             self._steps += 1
             self._examples += examples
-        self._before = now
+        self._before, self._started = now, True
         if self.terminal or now - self._last_line >= self.interval:
             self._last_line = now
             self._show(self.line(step, values))
@@ -76,7 +78,6 @@ class ProgressBar:
         epoch, epochs = (step - 1) // self.steps_per_epoch + 1, -(-self.total_steps // self.steps_per_epoch)
         parts = [f"epoch {epoch}/{epochs} [{'=' * filled}{' ' * (20 - filled)}] {in_epoch}/{self.steps_per_epoch}"]
         parts += [f"{name} {value:.4f}" for name, value in values.items()]
-        # The first steps of a process trace and compile: their pace says nothing.
         if self._steps >= 1 and self._seconds > 0:
             left = (self.total_steps - step) * self._seconds / self._steps
             parts += [f"{self._examples / self._seconds:.1f} examples/s", f"{format_seconds(left)} left"]

@@ -9,214 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_transformer.training.fields import (
-    build,
-    check_at_least,
-    check_between,
-    check_choice,
-    flatten,
-    parse,
-    suggest,
+from keras_transformer.training.fields import build, check_between, flatten, parse, suggest
+from keras_transformer.training.sections import (
+    DataRecipe,
+    ExportRecipe,
+    JudgeRecipe,
+    ModelRecipe,
+    OptimizerRecipe,
+    TrainRecipe,
 )
-
-KINDS = ("single_label", "multi_label", "regression")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelRecipe:
-    """Which network is trained and from which weights.
-
-    Args:
-        init: str, `"minilm"`, a folder, `"hf:OWNER/NAME"`, or `"scratch"`. Default `"minilm"`.
-        kind: str, `"single_label"`, `"multi_label"` or `"regression"`. Default `"single_label"`.
-        pooling: str, `"mean"` or `"first"`. Default `"mean"`.
-        dropout: float in [0, 1), in the encoder. Default 0.1.
-        attention_dropout: float in [0, 1), on attention probabilities. Default 0.0 (what the fused CPU path needs).
-        head_dropout: float in [0, 1), before the output layer. Default 0.1.
-        vocabulary_size: int, word pieces to learn. Default 16000. From here on: for `init="scratch"` only.
-        hidden_dim: int, width. Default 128.
-        num_layers: int, encoder blocks. Default 2.
-        num_heads: int, attention heads. Default 4.
-        intermediate_dim: int, width of the feed-forward layer. Default 512.
-        position: str, `"learned"` or `"sincos"`. Default `"learned"`.
-        norm_first: bool, pre-norm blocks instead of post-norm. Default False.
-    """
-
-    init: str = "minilm"
-    kind: str = "single_label"
-    pooling: str = "mean"
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
-    head_dropout: float = 0.1
-    vocabulary_size: int = 16000
-    hidden_dim: int = 128
-    num_layers: int = 2
-    num_heads: int = 4
-    intermediate_dim: int = 512
-    position: str = "learned"
-    norm_first: bool = False
-
-    def __post_init__(self) -> None:
-        check_choice("model.kind", self.kind, KINDS)
-        check_choice("model.pooling", self.pooling, ("mean", "first"))
-        check_choice("model.position", self.position, ("learned", "sincos"))
-        for name in ("dropout", "attention_dropout", "head_dropout"):
-            check_between(f"model.{name}", getattr(self, name), 0.0, 1.0, "[)")
-        for name in ("hidden_dim", "num_layers", "num_heads", "intermediate_dim"):
-            check_at_least(f"model.{name}", getattr(self, name), 1)
-        check_at_least("model.vocabulary_size", self.vocabulary_size, 100)
-        if self.hidden_dim % self.num_heads:
-            raise ValueError(
-                "model.hidden_dim must be a multiple of model.num_heads. "
-                f"Received: hidden_dim={self.hidden_dim}, num_heads={self.num_heads}"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class DataRecipe:
-    """Which examples are read, how they are split, and how a text becomes token ids.
-
-    Args:
-        source: str, `"imdb"`, `"imdb:official"`, `"tfds:NAME"`, an aclImdb folder, or a .csv / .tsv / .jsonl file.
-        text_column: str, column of the text in a file. Default `"text"`.
-        label_column: str, column(s) of the label in a file. Default `"label"`.
-        label_separator: str, splits one cell into several labels (multi-label only). Default `"|"`.
-        validation_fraction: float in (0, 1), where the source has no validation split. Default 0.1.
-        test_fraction: float in (0, 1), where the source has no test split. Default 0.2.
-        train_examples: int or None, train on a seeded, stratified part of this size. Default None (all).
-        validation_examples: int or None, judge epochs on a part of this size. Default None (all).
-        test_examples: int or None, judge the result on a part of this size. Default None (all).
-        max_length: int, tokens per text, `[CLS]` and `[SEP]` included. Default 512.
-        truncation: str, what is kept of longer texts: `"head"`, `"head_tail"` or `"windows"`. Default `"head"`.
-        bucket_lengths: tuple of int, lengths that batches are padded to; those above `max_length` are dropped.
-        lowercase: bool, for `init="scratch"` only (other starts obey their own tokenizer_config.json). Default True.
-    """
-
-    source: str = "imdb"
-    text_column: str = "text"
-    label_column: str = "label"
-    label_separator: str = "|"
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.2
-    train_examples: int | None = None
-    validation_examples: int | None = None
-    test_examples: int | None = None
-    max_length: int = 512
-    truncation: str = "head"
-    bucket_lengths: tuple[int, ...] = (64, 128, 192, 256, 320, 384, 448, 512)
-    lowercase: bool = True
-
-    def __post_init__(self) -> None:
-        check_choice("data.truncation", self.truncation, ("head", "head_tail", "windows"))
-        check_between("data.validation_fraction", self.validation_fraction, 0.0, 1.0, "()")
-        check_between("data.test_fraction", self.test_fraction, 0.0, 1.0, "()")
-        for name in ("train_examples", "validation_examples", "test_examples"):
-            if getattr(self, name) is not None:
-                check_at_least(f"data.{name}", getattr(self, name), 2)
-        check_at_least("data.max_length", self.max_length, 3)
-        lengths = self.bucket_lengths
-        if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 1:
-            raise ValueError(f"data.bucket_lengths must be positive and strictly increasing. Received: {list(lengths)}")
-
-    def buckets(self) -> tuple[int, ...]:
-        """Return the lengths that batches are padded to: those below `max_length`, then `max_length` itself."""
-        return (*(n for n in self.bucket_lengths if n < self.max_length), self.max_length)
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerRecipe:
-    """AdamW with linear warm-up and decay.
-
-    Args:
-        learning_rate: float, the peak. Default 1e-4.
-        warmup_fraction: float in [0, 1), part of all steps. Default 0.1.
-        weight_decay: float, not applied to norms and biases. Default 0.01.
-        layer_decay: float in (0, 1], each block below the top learns this much slower. Default 0.9.
-        clip_norm: float or None, bound on the global norm of the gradients. Default 1.0.
-    """
-
-    learning_rate: float = 1e-4
-    warmup_fraction: float = 0.1
-    weight_decay: float = 0.01
-    layer_decay: float = 0.9
-    clip_norm: float | None = 1.0
-
-    def __post_init__(self) -> None:
-        check_between("optimizer.learning_rate", self.learning_rate, 0.0, 1.0, "(]")
-        check_between("optimizer.warmup_fraction", self.warmup_fraction, 0.0, 1.0, "[)")
-        check_between("optimizer.weight_decay", self.weight_decay, 0.0, 1.0, "[]")
-        check_between("optimizer.layer_decay", self.layer_decay, 0.0, 1.0, "(]")
-        if self.clip_norm is not None:
-            check_between("optimizer.clip_norm", self.clip_norm, 0.0, float("inf"), "(]")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainRecipe:
-    """How long and on what batches the model is trained, and which state of it is kept.
-
-    Args:
-        epochs: int, passes over the training part. Default 3.
-        tokens_per_batch: int, tokens of a step, padding included: `tokens_per_batch // length` texts. Default 8192.
-        label_smoothing: float in [0, 1). Default 0.0.
-        class_weights: str, `"none"`, `"balanced"`, or `"name=weight,name=weight"`. Default `"none"`.
-        validations_per_epoch: int, how often the validation part is scored. Default 1.
-        monitor: str, decides the best checkpoint: `"accuracy"`, `"loss"`, or `"auto"` (accuracy for one label).
-        patience: int or None, stop after this many validations without a new best. Default 2; None never stops early.
-    """
-
-    epochs: int = 3
-    tokens_per_batch: int = 8192
-    label_smoothing: float = 0.0
-    class_weights: str = "none"
-    validations_per_epoch: int = 1
-    monitor: str = "auto"
-    patience: int | None = 2
-
-    def __post_init__(self) -> None:
-        check_at_least("train.epochs", self.epochs, 1)
-        check_at_least("train.tokens_per_batch", self.tokens_per_batch, 1)
-        check_between("train.label_smoothing", self.label_smoothing, 0.0, 1.0, "[)")
-        check_at_least("train.validations_per_epoch", self.validations_per_epoch, 1)
-        check_choice("train.monitor", self.monitor, ("auto", "accuracy", "loss"))
-        if self.patience is not None:
-            check_at_least("train.patience", self.patience, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class JudgeRecipe:
-    """What is measured on the trained model beside its own metrics.
-
-    Args:
-        baseline: bool, fit TF-IDF bigrams + logistic regression on all of the training part. Default True.
-        worst_mistakes: int, mistakes shown in the report with the words that drove them. Default 10.
-        deletion_texts: int, reviews of the word-deletion test. Default 200; 0 leaves the test out.
-        attribution_steps: int, points on the path of integrated gradients. Default 20.
-    """
-
-    baseline: bool = True
-    worst_mistakes: int = 10
-    deletion_texts: int = 200
-    attribution_steps: int = 20
-
-    def __post_init__(self) -> None:
-        check_at_least("judge.worst_mistakes", self.worst_mistakes, 0)
-        check_at_least("judge.deletion_texts", self.deletion_texts, 0)
-        check_at_least("judge.attribution_steps", self.attribution_steps, 2)
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportRecipe:
-    """Which artefacts are written beside the Keras model.
-
-    Args:
-        formats: tuple of str, out of `"saved_model"` and `"tflite"`; empty exports nothing. Default both.
-    """
-
-    formats: tuple[str, ...] = ("saved_model", "tflite")
-
-    def __post_init__(self) -> None:
-        for name in self.formats:
-            check_choice("export.formats", name, ("saved_model", "tflite"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,16 +45,31 @@ class Recipe:
     ```
     """
 
-    model: ModelRecipe = ModelRecipe()
-    data: DataRecipe = DataRecipe()
-    optimizer: OptimizerRecipe = OptimizerRecipe()
-    train: TrainRecipe = TrainRecipe()
-    judge: JudgeRecipe = JudgeRecipe()
-    export: ExportRecipe = ExportRecipe()
+    model: ModelRecipe = dataclasses.field(default_factory=ModelRecipe)
+    data: DataRecipe = dataclasses.field(default_factory=DataRecipe)
+    optimizer: OptimizerRecipe = dataclasses.field(default_factory=OptimizerRecipe)
+    train: TrainRecipe = dataclasses.field(default_factory=TrainRecipe)
+    judge: JudgeRecipe = dataclasses.field(default_factory=JudgeRecipe)
+    export: ExportRecipe = dataclasses.field(default_factory=ExportRecipe)
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_between("seed", self.seed, 0, 2**31 - 1, "[]")
+        if self.train.tokens_per_batch < self.data.max_length:
+            raise ValueError(
+                "train.tokens_per_batch must be at least data.max_length, so that one text fits. "
+                f"Received: tokens_per_batch={self.train.tokens_per_batch}, max_length={self.data.max_length}"
+            )
+        if self.model.kind != "single_label" and self.train.class_weights != "none":
+            raise ValueError(
+                "train.class_weights is for model.kind=single_label: other texts have no single class. "
+                f"Received: kind={self.model.kind}, class_weights={self.train.class_weights!r}"
+            )
+        if self.model.kind == "regression" and (self.train.monitor == "accuracy" or self.train.label_smoothing):
+            raise ValueError(
+                "A regression has neither train.monitor=accuracy nor train.label_smoothing. "
+                f"Received: monitor={self.train.monitor}, label_smoothing={self.train.label_smoothing}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values, as they stand in recipe.json."""

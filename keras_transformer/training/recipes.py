@@ -4,14 +4,8 @@ import os
 from pathlib import Path
 
 from keras_transformer.training.fields import suggest
-from keras_transformer.training.recipe import (
-    DataRecipe,
-    JudgeRecipe,
-    ModelRecipe,
-    OptimizerRecipe,
-    Recipe,
-    TrainRecipe,
-)
+from keras_transformer.training.recipe import Recipe
+from keras_transformer.training.sections import DataRecipe, JudgeRecipe, ModelRecipe, OptimizerRecipe, TrainRecipe
 
 IMDB = Recipe()
 
@@ -24,7 +18,7 @@ DEMO = Recipe(
         truncation="head_tail",
     ),
     train=TrainRecipe(epochs=1, tokens_per_batch=4096, patience=None),
-    judge=JudgeRecipe(deletion_texts=20, worst_mistakes=5, attribution_steps=12),
+    judge=JudgeRecipe(uncleaned=False, deletion_texts=20, worst_mistakes=5),
 )
 
 # Only the labels to learn from: a higher rate, lower blocks no slower than upper ones, more dropout and decay.

@@ -27,11 +27,10 @@ _OWN = {
     "checkpoints",
     "model",
     "metrics.json",
-    "judgement",
+    "report.json",
     "report.html",
     "logs",
     "export",
-    "vocabulary",
     _LOCK,
 }
 
@@ -61,11 +60,10 @@ class RunFolder:
         self.checkpoints = CheckpointStore(self.path / "checkpoints")
         self.model = self.path / "model"
         self.metrics = self.path / "metrics.json"
-        self.judgement = self.path / "judgement"
+        self.scores = self.path / "report.json"
         self.report = self.path / "report.html"
         self.logs = self.path / "logs"
         self.export = self.path / "export"
-        self.vocabulary = self.path / "vocabulary"
 
     def recipe(self) -> Recipe:
         """Return the recipe of the run.

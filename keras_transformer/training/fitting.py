@@ -1,0 +1,270 @@
+"""The training loop: `model.fit` from one validation to the next, with checkpoints, early stopping and resuming."""
+
+import dataclasses
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transformer import data
+from keras_transformer.training import faults, state
+from keras_transformer.training.checkpoints import CheckpointStore
+from keras_transformer.training.progress import ProgressBar
+from keras_transformer.training.recipe import TrainRecipe
+from keras_transformer.training.scalars import ScalarWriter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class TrainState:
+    """Where a training stands; the JSON part of a checkpoint.
+
+    Args:
+        epoch: int, of the next batch.
+        step: int, of the next batch within its epoch.
+        best_step: int or None, optimizer steps done at the best validation so far.
+        best_rank: list of float, what that validation is compared by; larger is better.
+        waited: int, validations since the best one.
+        stopped_early: bool.
+        seconds: float, time spent in training steps and validations.
+        running: list of two floats, weight of the examples and mean loss since the last validation.
+        steps: dict of lists, the loss of every step.
+        epochs: dict of lists, the metrics at every validation.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_step: int | None = None
+    best_rank: list[float] = dataclasses.field(default_factory=list)
+    waited: int = 0
+    stopped_early: bool = False
+    seconds: float = 0.0
+    running: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
+    steps: dict[str, list] = dataclasses.field(default_factory=lambda: {"step": [], "loss": []})
+    epochs: dict[str, list] = dataclasses.field(default_factory=dict)
+
+
+class Fit:
+    """Trains a compiled model on encoded texts and leaves the weights of the best validation in it.
+
+    Args:
+        model: compiled `DistributedModel`.
+        rows: `data.TokenRows` of the training part.
+        labels: int32 array of shape (rows,), or float32 (rows, outputs).
+        weights: float32 array of shape (rows,), of mean one.
+        plan: `data.BatchPlan` over the rows.
+        validate: function without arguments that scores the validation part: dict of floats with `loss`.
+        monitor: str, the metric that decides which state is best: `"loss"`, or one of `validate` where more is better.
+        recipe: `TrainRecipe`.
+        store: `CheckpointStore`.
+        writers: dict with a `ScalarWriter` for `"train"` and one for `"validation"`.
+        checkpoint_steps: int, steps between checkpoints within an epoch.
+        log_seconds: float, seconds between progress lines where there is no terminal.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        rows: Any,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        plan: Any,
+        validate: Callable[[], Mapping[str, float]],
+        monitor: str,
+        recipe: TrainRecipe,
+        store: CheckpointStore,
+        writers: Mapping[str, ScalarWriter],
+        checkpoint_steps: int = 100,
+        log_seconds: float = 30.0,
+    ) -> None:
+        self.model = model
+        self.examples = (rows, labels, weights)
+        self.plan = plan
+        self.validate = validate
+        self.monitor = monitor
+        self.recipe = recipe
+        self.store = store
+        self.writers = writers
+        self.checkpoint_steps = checkpoint_steps
+        self.bar = ProgressBar(plan.steps_per_epoch * recipe.epochs, plan.steps_per_epoch, log_seconds)
+        self.state = TrainState()
+        self.logs: dict[str, float] = {}
+        self.pending_metrics: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.state.stopped_early or self.state.epoch >= self.recipe.epochs
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps done."""
+        return self.state.epoch * self.plan.steps_per_epoch + self.state.step
+
+    def boundaries(self) -> list[int]:
+        """Return the steps of an epoch after which the validation part is scored."""
+        count = min(self.recipe.validations_per_epoch, self.plan.steps_per_epoch)
+        return [round(self.plan.steps_per_epoch * (i + 1) / count) for i in range(count)]
+
+    def run(self) -> TrainState:
+        """Train to the end, from the newest checkpoint if there is one.
+
+        Returns:
+            The final `TrainState`; the model holds the weights of its `best_step`.
+
+        Raises:
+            KeyboardInterrupt: After SIGINT or SIGTERM, with a checkpoint written.
+        """
+        self._resume()
+        with _Stop() as stop:
+            while not self.done:
+                self._segment(stop)
+                if stop.asked:
+                    raise KeyboardInterrupt
+        self._restore_best()
+        return self.state
+
+    def _resume(self) -> None:
+        checkpoint = self.store.load_latest()
+        if checkpoint is None:
+            return
+        self.state = TrainState(**checkpoint.state)
+        state.restore(self.model, checkpoint.tensors, ("model", "optimizer"))
+        self.pending_metrics = {k: v for k, v in checkpoint.tensors.items() if k.startswith("metrics/")}
+        total = self.plan.steps_per_epoch * self.recipe.epochs
+        logger.info("going on from the checkpoint of step %d of %d", checkpoint.step, total)
+
+    def _segment(self, stop: "_Stop") -> None:
+        """Train to the next validation, score it, and write a checkpoint of what it says."""
+        end = next(step for step in self.boundaries() if step > self.state.step)
+        dataset = data.make_dataset(*self.examples, self.plan, epoch=self.state.epoch, start_step=self.state.step)
+        started = time.monotonic()
+        self.bar.resume()
+        self.model.fit(
+            dataset.take(end - self.state.step),
+            initial_epoch=self.state.epoch,
+            epochs=self.state.epoch + 1,
+            callbacks=[_Steps(self, end, stop)],
+            shuffle=False,  # the plan has done it
+            verbose=0,
+        )
+        self.bar.close()
+        if self.state.step != end:
+            raise RuntimeError(f"An epoch ended at step {self.state.step} instead of {end}.")
+        self.state.seconds += time.monotonic() - started
+        self._judge()
+        if self.state.step == self.plan.steps_per_epoch:
+            self.state.epoch, self.state.step = self.state.epoch + 1, 0
+        self.save()
+
+    def _judge(self) -> None:
+        started = time.monotonic()
+        measured = {name: float(value) for name, value in self.validate().items()}
+        values = self.logs
+        self.writers["validation"].write(self.global_step, {f"epoch_{name}": v for name, v in measured.items()})
+        self.writers["train"].write(self.global_step, {f"epoch_{name}": v for name, v in values.items()})
+        row = {"epoch": self.global_step / self.plan.steps_per_epoch, **values}
+        row |= {f"val_{name}": value for name, value in measured.items()}
+        for name, value in row.items():
+            self.state.epochs.setdefault(name, []).append(value)
+        # Of two equal accuracies the lower loss is the better one.
+        rank = [-measured["loss"]] if self.monitor == "loss" else [measured[self.monitor], -measured["loss"]]
+        better = not self.state.best_rank or rank > self.state.best_rank
+        if better:
+            self.state.best_rank, self.state.best_step, self.state.waited = rank, self.global_step, 0
+        else:
+            self.state.waited += 1
+            self.state.stopped_early = self.recipe.patience is not None and self.state.waited >= self.recipe.patience
+        self.state.running = [0.0, 0.0]
+        self.state.seconds += time.monotonic() - started
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
+        logger.info("epoch %.4g: validation %s%s", row["epoch"], shown, "  (best so far)" if better else "")
+        if self.state.stopped_early:
+            logger.info("stopped early: no new best in %d validations", self.state.waited)
+
+    def save(self) -> None:
+        """Write a checkpoint of the present state."""
+        self.store.save(
+            self.global_step, state.capture(self.model), dataclasses.asdict(self.state), self.state.best_step
+        )
+
+    def _restore_best(self) -> None:
+        try:
+            best = self.store.load(self.state.best_step)
+        except (FileNotFoundError, ValueError) as error:
+            logger.warning("%s The weights of the last step are used instead of the best ones.", error)
+            return
+        state.restore(self.model, best.tensors, ("model",))
+        logger.info("took the weights of step %d, the best on the validation part", self.state.best_step)
+
+
+class _Steps(keras.callbacks.Callback):
+    """What happens around every step: restored metrics, the curves, the progress line, checkpoints."""
+
+    def __init__(self, fit: Fit, end: int, stop: "_Stop") -> None:
+        super().__init__()
+        self.fit = fit
+        self.end = end
+        self.stop = stop
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        if self.fit.pending_metrics is not None:
+            if self.fit.state.running[0]:  # a checkpoint of a validation has nothing to add to
+                state.restore(self.model, self.fit.pending_metrics, ("metrics",))
+            self.fit.pending_metrics = None
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        fit, now = self.fit, self.fit.state
+        chosen = fit.plan.batch(now.epoch, now.step)[1]
+        fit.logs = {name: float(logs[name]) for name in sorted(logs, key=lambda name: (name != "loss", name))}
+        now.step += 1
+        step = fit.global_step
+        weight = float(fit.examples[2][chosen].sum())
+        before, mean = now.running
+        now.running = [before + weight, fit.logs["loss"]]
+        # Keras reports the mean since the last validation; the curve wants the loss of this step.
+        loss = mean if not weight else (now.running[1] * now.running[0] - mean * before) / weight
+        now.steps["step"].append(step)
+        now.steps["loss"].append(round(loss, 6))
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is not finite at step {step}: the learning rate is too high for this data. Received: {loss}"
+            )
+        fit.bar.update(step, len(chosen), fit.logs)
+        fit.writers["train"].write(step, {"loss": loss, "learning_rate": float(self.model.optimizer.learning_rate)})
+        # At the end of a segment the validation comes first, and the checkpoint with it.
+        within, asked = now.step < self.end, self.stop.asked
+        if within and (asked or step % fit.checkpoint_steps == 0):
+            fit.save()
+        faults.reach(f"step:{step}")
+        if within and asked:
+            raise KeyboardInterrupt
+
+
+class _Stop:
+    """Lets SIGINT and SIGTERM wait for the end of a step and its checkpoint; a second one does not wait."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Stop":
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        logger.info("stopping after this step (%s); a second one stops at once", signal.Signals(number).name)

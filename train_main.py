@@ -1,0 +1,187 @@
+"""Train, evaluate, explain, save, report and export with one command; then predict with another.
+
+Flags become one Recipe; all the work is done in `keras_transformer.training` and `keras_transformer.export`.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+from keras_transformer.training import Recipe, RunFolder, load_recipe
+from keras_transformer.training.console import quiet_tensorflow, set_up_logging
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("recipe", "imdb", "Name of a recipe (imdb, demo, scratch), or a JSON file that holds one.")
+flags.DEFINE_multi_string(
+    "set", [], "Replace one field of the recipe: --set train.epochs=2 --set data.bucket_lengths=64,128.", short_name="s"
+)
+flags.DEFINE_enum("mode", "train", ["train", "evaluate", "export", "predict"], "What to do with the run folder.")
+flags.DEFINE_string("run_dir", None, "Folder of the run. Default: runs/ and the name of the recipe.")
+flags.DEFINE_bool("overwrite", False, "Throw away what an earlier run left in the folder.")
+
+# Short names of the fields that are changed most; `--set` reaches all of them.
+FIELDS = {
+    "init": ("model.init", "Start from minilm, a folder, hf:OWNER/NAME, or scratch."),
+    "kind": ("model.kind", "single_label, multi_label or regression."),
+    "vocabulary_size": ("model.vocabulary_size", "Word pieces to learn (with --init=scratch)."),
+    "hidden_dim": ("model.hidden_dim", "Width of the encoder (with --init=scratch)."),
+    "num_layers": ("model.num_layers", "Encoder blocks (with --init=scratch)."),
+    "num_heads": ("model.num_heads", "Attention heads (with --init=scratch)."),
+    "intermediate_dim": ("model.intermediate_dim", "Width of the feed-forward layers (with --init=scratch)."),
+    "data": ("data.source", "imdb, tfds:NAME, a folder in the aclImdb layout, or a .csv, .tsv or .jsonl file."),
+    "text_column": ("data.text_column", "Column of the text in a file."),
+    "label_column": ("data.label_column", "Column of the label in a file."),
+    "max_length": ("data.max_length", "Tokens per text; what is longer is truncated."),
+    "truncation": ("data.truncation", "What is kept of long texts: head, head_tail or windows."),
+    "learning_rate": ("optimizer.learning_rate", "Peak learning rate."),
+    "epochs": ("train.epochs", "Passes over the training part."),
+    "tokens_per_batch": ("train.tokens_per_batch", "Tokens of a step, padding included."),
+    "class_weights": ("train.class_weights", "none, balanced, or name=weight,name=weight."),
+    "patience": ("train.patience", "Stop after so many validations without a new best; none: never."),
+    "seed": ("seed", "Seed of splits, weights, dropout and order."),
+}
+for _name, (_key, _help) in FIELDS.items():
+    flags.DEFINE_string(_name, None, f"{_help} Sets {_key}.")
+
+flags.DEFINE_string("strategy", "one_device", "one_device, mirrored, or tpu.")
+flags.DEFINE_integer("logical_cpus", None, "Split the CPU into so many devices, to try --strategy=mirrored.")
+flags.DEFINE_bool("deterministic", False, "Make TensorFlow's operations deterministic: the same run, the same weights.")
+flags.DEFINE_integer("threads", None, "Threads of one operation. Default: all cores.")
+flags.DEFINE_string("data_dir", None, "Folder of a prepared TFDS data set or an extracted aclImdb.")
+flags.DEFINE_bool("download", False, "Let TFDS download the data.")
+flags.DEFINE_integer("checkpoint_steps", 100, "Steps between checkpoints within an epoch.")
+flags.DEFINE_float("log_seconds", 30.0, "Seconds between progress lines where there is no terminal.")
+flags.DEFINE_multi_string("input", [], "With --mode=predict: a file, one text a line, or .jsonl with a text column.")
+flags.DEFINE_string("output", None, "With --mode=predict: write the JSON lines to this file, not to the terminal.")
+flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+
+def recipe_from_flags() -> Recipe:
+    """Return the recipe that the flags describe."""
+    short = [f"{FIELDS[name][0]}={FLAGS[name].value}" for name in FIELDS if FLAGS[name].present]
+    return load_recipe(FLAGS.recipe).override(*short, *FLAGS.set)
+
+
+def run_folder() -> Path:
+    """Return the folder of the run."""
+    return Path(FLAGS.run_dir or Path("runs") / Path(FLAGS.recipe).stem)
+
+
+def train(arguments: list[str]) -> None:
+    """Run every phase that has not been done yet."""
+    refuse(arguments)
+    recipe, folder, started = recipe_from_flags(), run_folder(), time.monotonic()
+    start_tensorflow()
+    from keras_transformer.training import run
+    from keras_transformer.training.run_folder import format_seconds
+
+    run(
+        recipe,
+        folder,
+        strategy=FLAGS.strategy,
+        logical_cpus=FLAGS.logical_cpus,
+        deterministic=FLAGS.deterministic,
+        overwrite=FLAGS.overwrite,
+        data_dir=FLAGS.data_dir,
+        download=FLAGS.download,
+        checkpoint_steps=FLAGS.checkpoint_steps,
+        log_seconds=FLAGS.log_seconds,
+        export=write_export,
+    )
+    took = format_seconds(time.monotonic() - started)
+    logging.getLogger("keras_transformer").info("done in %s; the results are in %s", took, folder)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Print metrics.json of the run; with --data, score all labelled texts of that file or folder."""
+    refuse(arguments)
+    folder = RunFolder(run_folder())
+    if not FLAGS["data"].present:
+        if not folder.metrics.is_file():
+            folder.recipe()  # says so if there is no run at all
+            raise FileNotFoundError(f"{folder.path} is not evaluated yet: give the command without --mode to go on.")
+        sys.stdout.write(folder.metrics.read_text())
+        return
+    recipe = recipe_from_flags()
+    start_tensorflow()
+    from keras_transformer.training.finished import load_pipeline, score
+
+    metrics = score(load_pipeline(folder.path), recipe, FLAGS.data_dir)
+    sys.stdout.write(json.dumps(metrics, indent=2) + "\n")
+
+
+def export(arguments: list[str]) -> None:
+    """Write export/ of a trained run anew."""
+    refuse(arguments)
+    folder = RunFolder(run_folder())
+    formats = folder.recipe().override(*FLAGS.set).export.formats
+    start_tensorflow()
+    from keras_transformer.training.finished import load_pipeline
+
+    write_export(load_pipeline(folder.path), folder.export, formats)
+
+
+def write_export(pipeline, folder: Path, formats) -> None:
+    """Write the artefacts of a pipeline; the training room itself knows nothing of exports."""
+    from keras_transformer.export import export_pipeline
+
+    export_pipeline(pipeline, folder, formats=tuple(formats))
+
+
+def predict(arguments: list[str]) -> None:
+    """Label the texts of the arguments, of the files of --input, or of standard input; one JSON object a line."""
+    start_tensorflow()
+    from keras_transformer.training import predicting
+    from keras_transformer.training.finished import load_pipeline
+
+    predicting.predict(load_pipeline(run_folder()), predicting.texts(arguments, FLAGS.input, sys.stdin), FLAGS.output)
+
+
+def start_tensorflow() -> None:
+    """Load TensorFlow without its banner, with the threads that were asked for."""
+    with quiet_tensorflow():
+        import tensorflow as tf
+
+        if FLAGS.threads is not None:
+            if FLAGS.threads < 1:
+                raise ValueError(f"--threads must be at least 1. Received: {FLAGS.threads}")
+            tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
+        import keras_transformer.training.runner  # noqa: F401
+
+
+def refuse(arguments: list[str]) -> None:
+    """Refuse words that are no flags, which are most often a flag without its dashes."""
+    if arguments:
+        raise ValueError(f"--mode={FLAGS.mode} takes flags only. Received: {' '.join(arguments)!r}")
+
+
+def main(arguments: list[str]) -> int:
+    """Do what --mode says; an error is one line and a non-zero exit."""
+    set_up_logging()
+    try:
+        {"train": train, "evaluate": evaluate, "export": export, "predict": predict}[FLAGS.mode](arguments[1:])
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as `head` does
+        return 141
+    except Exception as error:
+        if FLAGS.debug:
+            raise
+        message = " ".join(str(error).split()) or "no message"
+        name = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+        print(f"error: {name}{message} (--debug shows the traceback)", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if "--debug" not in sys.argv else "0")
+    app.run(main)
