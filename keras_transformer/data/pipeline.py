@@ -30,8 +30,9 @@ def make_dataset(
 
     Args:
         rows: `TokenRows`; the rows of one text share its label, and its weight is divided among them.
-        labels: int32 `(texts,)`, or float32 `(texts, k)`.
-        weights: float `(texts,)`, or None for all alike; brought to mean one over the rows.
+        labels: int32 `(texts,)`, or float32 `(texts, k)`; or as many as there are rows.
+        weights: float `(texts,)`, or None for all alike; brought to mean one over the rows. As many as there are rows
+            are taken to be shared out already.
         plan: `BatchPlan` over `rows.lengths`.
         epoch: int, the first epoch. Default 0.
         start_step: int, the first step in that epoch, so that a run goes on where it stopped. Default 0.
@@ -58,25 +59,17 @@ def make_dataset(
         assert inputs["padding_mask"].numpy().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0]]
         ```
     """
-    labels = np.asarray(labels)
-    labels = labels.astype(np.int32 if labels.ndim == 1 and labels.dtype.kind in "iub" else np.float32)
-    weights = np.ones(len(labels)) if weights is None else np.asarray(weights)
     if plan.num_rows != len(rows):
         raise ValueError(f"The plan must be over these rows. Received: {plan.num_rows} in the plan, {len(rows)} rows.")
-    if not len(labels) == len(weights) == rows.num_examples:
-        raise ValueError(
-            f"There must be a label and a weight for each of {rows.num_examples} texts. "
-            f"Received: {len(labels)} labels, {len(weights)} weights."
-        )
     if not 0 <= start_step <= plan.steps_per_epoch or num_epochs < 1:
         raise ValueError(
             f"`start_step` must be from 0 to {plan.steps_per_epoch}, `num_epochs` at least 1. "
             f"Received: {start_step}, {num_epochs}."
         )
-    targets = (labels[rows.example_ids], row_weights(rows, weights))
-    dataset = _gathering(rows, targets, plan.epoch(epoch), start_step, pad_id)
+    gather = _gatherer(rows, _per_row(rows, labels, weights), pad_id)
+    dataset = _batches(gather, plan.epoch(epoch), start_step)
     for later in range(epoch + 1, epoch + num_epochs):
-        dataset = dataset.concatenate(_gathering(rows, targets, plan.epoch(later), 0, pad_id))
+        dataset = dataset.concatenate(_batches(gather, plan.epoch(later)))
     return _finish(dataset)
 
 
@@ -117,8 +110,8 @@ def make_eval_dataset(
         longest = max(int(lengths[order[splits[-1]]]), 1)
         splits.append(min(splits[-1] + tokens_per_batch // longest, len(order)))
     batches = Epoch(order, np.array(splits), np.maximum(lengths[order[splits[:-1]]], 1))
-    dataset = _gathering(rows, (), batches, 0, pad_id)
-    return _finish(dataset.map(lambda inputs: inputs)), order
+    dataset = _batches(_gatherer(rows, (), pad_id), batches).map(lambda inputs: inputs)
+    return _finish(dataset), order
 
 
 def predict_in_order(
@@ -155,32 +148,57 @@ def predict_in_order(
     return pool_windows(outputs, rows.example_ids)
 
 
-def _gathering(
-    rows: TokenRows, targets: tuple[np.ndarray, ...], batches: Epoch, start_step: int, pad_id: int
-) -> "tf.data.Dataset":
+def _per_row(rows: TokenRows, labels: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The label and the weight of each row."""
+    labels = np.asarray(labels)
+    labels = labels.astype(np.int32 if labels.ndim == 1 and labels.dtype.kind in "iub" else np.float32)
+    weights = np.ones(rows.num_examples) if weights is None else np.asarray(weights)
+    sizes = (rows.num_examples, len(rows))
+    if len(labels) not in sizes or len(weights) not in sizes:
+        raise ValueError(
+            f"There must be a label and a weight for each of {rows.num_examples} texts. "
+            f"Received: {len(labels)} labels, {len(weights)} weights."
+        )
+    if len(labels) == rows.num_examples:
+        labels = labels[rows.example_ids]
+    return labels, row_weights(rows, weights)
+
+
+def _gatherer(rows: TokenRows, targets: tuple[np.ndarray, ...], pad_id: int) -> Callable[..., tuple]:
+    """A function for the graph: from the rows of a batch and its length to its tensors."""
     import tensorflow as tf
 
     # On the processor even where there is an accelerator: the rows are read there, and only batches travel.
     with tf.device("CPU:0"):
         values, row_splits = tf.constant(rows.values), tf.constant(rows.row_splits)
         columns = [tf.constant(target) for target in targets]
-        order, splits = tf.constant(batches.rows), tf.constant(batches.splits)
-        padded_lengths = tf.constant(batches.bucket_lengths)
 
-    def gather(step: tf.Tensor) -> tuple:
-        chosen = order[splits[step] : splits[step + 1]]
+    def gather(chosen: "tf.Tensor", length: "tf.Tensor") -> tuple:
         starts = tf.gather(row_splits, chosen)[:, None]
         ends = tf.gather(row_splits, chosen + 1)[:, None]
-        places = starts + tf.range(padded_lengths[step])[None, :]
+        places = starts + tf.range(length)[None, :]
         real = places < ends
-        # Places beyond a row belong to the next one, or to none: they are read as the row's first token, and masked.
+        # Places beyond a row belong to the next one, or to none: the row's first token is read there, and masked.
         token_ids = tf.where(real, tf.gather(values, tf.where(real, places, starts)), tf.cast(pad_id, tf.int32))
         mask = tf.cast(real, tf.int32)
         inputs = {"token_ids": token_ids, "segment_ids": tf.zeros_like(mask), "padding_mask": mask}
         return (inputs, *(tf.gather(column, chosen) for column in columns))
 
+    return gather
+
+
+def _batches(gather: Callable[..., tuple], batches: Epoch, start_step: int = 0) -> "tf.data.Dataset":
+    import tensorflow as tf
+
+    with tf.device("CPU:0"):
+        order, splits = tf.constant(batches.rows), tf.constant(batches.splits)
+        lengths = tf.constant(batches.bucket_lengths)
     steps = tf.data.Dataset.range(start_step, len(batches.bucket_lengths))
-    return steps.map(gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return steps.map(
+        lambda step: gather(order[splits[step] : splits[step + 1]], lengths[step]),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
 
 
 def _finish(dataset: "tf.data.Dataset") -> "tf.data.Dataset":

@@ -76,13 +76,16 @@ def row_weights(rows: TokenRows, weights: np.ndarray) -> np.ndarray:
 
     Args:
         rows: `TokenRows`.
-        weights: float `(texts,)`.
+        weights: float `(texts,)`; as many as there are rows are taken to be shared already.
 
     Returns:
         float32 `(rows,)`.
     """
+    weights = np.asarray(weights, np.float64)
+    if len(weights) == len(rows):
+        return _mean_one(weights).astype(np.float32)
     shares = np.bincount(rows.example_ids, minlength=len(weights))
-    return _mean_one(np.asarray(weights, np.float64)[rows.example_ids] / shares[rows.example_ids]).astype(np.float32)
+    return _mean_one(weights[rows.example_ids] / shares[rows.example_ids]).astype(np.float32)
 
 
 def _per_class(

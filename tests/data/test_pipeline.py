@@ -88,6 +88,10 @@ def test_windows_share_the_label_and_the_weight_of_their_text():
     # A text weighs the same however many windows it has; the mean over rows is one.
     np.testing.assert_allclose(total / total.sum(), weights / weights.sum(), rtol=1e-5)
     assert total.sum() == pytest.approx(count, rel=1e-5)
+    # Labels and weights that were shared out before give the same batches.
+    per_row = data.make_dataset(rows, labels[rows.example_ids], row_weights(rows, weights), plan)
+    for first, second in zip(data.make_dataset(rows, labels, weights, plan), per_row, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, first, second)
 
 
 def test_predictions_come_back_in_the_order_of_the_texts():
@@ -195,7 +199,7 @@ def test_fit_trains_on_it():
     [
         ({"labels": np.zeros(3, int)}, "3 labels"),
         ({"weights": np.ones(3)}, "3 weights"),
-        ({"weights": -np.ones(40)}, "not negative"),
+        ({"weights": np.linspace(-1, 1, 40)}, "not negative"),
         ({"weights": np.full(40, np.nan)}, "finite"),
         ({"plan": data.BatchPlan([4, 5])}, "2 in the plan, 40 rows"),
         ({"start_step": -1}, "`start_step`"),
