@@ -27,23 +27,13 @@ def score_rows(
     Returns:
         Float32 array of shape (texts, num_outputs).
     """
-    lengths = np.diff(rows.row_splits)
     # A long model needs a bucket that takes its longest row.
-    longest = int(lengths.max())
+    longest = int(rows.lengths.max())
     buckets = sorted({*(length for length in bucket_lengths if length < longest), longest})
-    plan = data.BatchPlan(
-        lengths, bucket_lengths=tuple(buckets), tokens_per_batch=max(tokens_per_batch, longest), seed=0, shuffle=False
-    )
-    dataset = data.make_dataset(
-        rows, np.zeros(len(lengths), np.int32), np.ones(len(lengths), np.float32), plan, epoch=0
-    )
+    plan = data.BatchPlan(rows.lengths, buckets, max(tokens_per_batch, longest), shuffle=False)
+    dataset = data.make_dataset(rows, np.zeros(rows.num_examples, np.int32), None, plan)
     order = np.concatenate([plan.batch(0, step)[1] for step in range(plan.steps_per_epoch)])
     scored = model.predict(dataset, verbose=0)["logits"]
     by_row = np.empty_like(scored)
     by_row[order] = scored
-    windows = np.bincount(rows.example_ids)
-    if len(windows) == len(by_row):
-        return by_row
-    sums = np.zeros((len(windows), by_row.shape[1]), np.float64)
-    np.add.at(sums, rows.example_ids, by_row)
-    return (sums / windows[:, np.newaxis]).astype(np.float32)
+    return data.pool_windows(by_row, rows.example_ids)

@@ -149,17 +149,11 @@ class TextPipeline:
             The pipeline itself.
         """
         rows = data.encode(self.packer, train.texts)
-        plan = data.BatchPlan(
-            np.diff(rows.row_splits),
-            bucket_lengths=self._buckets(),
-            tokens_per_batch=max(tokens_per_batch, self.packer.max_length),
-            seed=seed,
-        )
-        labels = train.labels[rows.example_ids]
-        weights = data.example_weights(train, class_weights)[rows.example_ids]
-        weights = weights / np.bincount(rows.example_ids)[rows.example_ids]
-        weights = (weights / weights.mean()).astype(np.float32)
-        examples_per_step = len(labels) / plan.steps_per_epoch
+        plan = data.BatchPlan(rows.lengths, self._buckets(), max(tokens_per_batch, self.packer.max_length), seed)
+        if isinstance(class_weights, dict):
+            class_weights = {self._index(name): weight for name, weight in class_weights.items()}
+        weights = data.example_weights(train.labels, class_weights, num_classes=len(self.class_names))
+        examples_per_step = len(rows) / plan.steps_per_epoch
         self.model.default_compile(
             optimizer=optimizers.create(
                 self.model,
@@ -174,7 +168,7 @@ class TextPipeline:
         best = _KeepBest() if validation_set is not None else None
         for epoch in range(epochs):
             # Keras averages over a batch: the factor makes every example count the same in batches of any size.
-            dataset = data.make_dataset(rows, labels, weights, plan, epoch).map(
+            dataset = data.make_dataset(rows, train.labels, weights, plan, epoch).map(
                 lambda x, y, w: (x, {"logits": y}, {"logits": w * (_batch_size(w) / examples_per_step)})
             )
             self.model.fit(
@@ -187,7 +181,8 @@ class TextPipeline:
             )
         if best is not None:
             best.restore(self.model)
-        self.check_texts = choose_check_texts(validation.texts if validation else train.texts)
+        held_out = validation.texts if validation is not None else []
+        self.check_texts = choose_check_texts(held_out if len(held_out) >= CHECK_TEXTS else [*held_out, *train.texts])
         return self
 
     def _buckets(self) -> tuple[int, ...]:
@@ -197,16 +192,14 @@ class TextPipeline:
         if validation is None or not len(validation.texts):
             return None
         rows = data.encode(self.packer, validation.texts)
-        plan = data.BatchPlan(
-            np.diff(rows.row_splits),
-            bucket_lengths=self._buckets(),
-            tokens_per_batch=max(8192, self.packer.max_length),
-            seed=0,
-            shuffle=False,
-        )
-        weights = np.ones(len(rows.example_ids), np.float32)
-        dataset = data.make_dataset(rows, validation.labels[rows.example_ids], weights, plan, epoch=0)
+        plan = data.BatchPlan(rows.lengths, self._buckets(), max(8192, self.packer.max_length), shuffle=False)
+        dataset = data.make_dataset(rows, validation.labels, None, plan)
         return dataset.map(lambda x, y, w: (x, {"logits": y}))
+
+    def _index(self, name: str) -> int:
+        if name not in self.class_names:
+            raise ValueError(f"The classes are {', '.join(self.class_names)}. Received: a weight for {name!r}")
+        return self.class_names.index(name)
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Scores raw texts.
