@@ -76,6 +76,24 @@ def test_held_out_blocks_stand_thirty_reviews_apart_in_the_official_order(packag
         assert first_test - max(inside) > 29
 
 
+def test_published_numbers_agree_with_the_official_order(package):
+    # Positive training reviews with their published numbers.
+    published = {
+        0: "Bromwell High is a cartoon comedy.",
+        1: "If you like adult comedy cartoons,",
+        2: "Bromwell High is nothing short of",
+        3: "\"All the world's a stage and its people",
+        4: "FUTZ is the only show preserved from the",
+        10: "I'm a male, not given to women's movies,",
+        19: "I just read the comments of TomReynolds2",
+    }
+    column = [review.text for review in package if review.label == 1]
+    order = imdb_manifest.official_order(len(column))
+    assert sorted(order) == list(range(12500))
+    for number, beginning in published.items():
+        assert column[order[number]].startswith(beginning)
+
+
 def test_the_order_of_the_file_does_not_matter(package, splits, monkeypatch):
     shuffled = [package[i] for i in np.random.default_rng(0).permutation(len(package))]
     monkeypatch.setattr(imdb, "_read_package", lambda: shuffled)
