@@ -176,6 +176,7 @@ class TextPipeline:
                 validation_data=validation_set,
                 initial_epoch=epoch,
                 epochs=epoch + 1,
+                shuffle=False,
                 verbose=verbose,
                 callbacks=[*callbacks, *([best] if best else [])],
             )
