@@ -31,6 +31,7 @@ class Alphabet:
         unknown_letter: The code of every other character that occurs inside words.
         unknown_isolated: The code of every other character that is a word of its own.
         width: Length of a letter's code in UTF-8 bytes.
+        isolated_width: Length of an isolated character's code in UTF-8 bytes.
         is_isolated: bool, one entry per code point: the character is a word of its own.
         changed: dict of code point to what the normalizer makes of it, where that is not the character itself.
     """
@@ -40,6 +41,7 @@ class Alphabet:
     unknown_letter: str
     unknown_isolated: str
     width: int
+    isolated_width: int
     is_isolated: np.ndarray
     changed: dict[int, str]
 
@@ -87,6 +89,7 @@ class Alphabet:
             unknown_letter=codes[0],
             unknown_isolated=chr(_ISOLATED_CODES[0]),
             width=len(codes[0].encode()),
+            isolated_width=len(chr(_ISOLATED_CODES[0]).encode()),
             is_isolated=is_isolated,
             changed=changed,
         )

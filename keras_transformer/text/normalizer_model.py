@@ -14,6 +14,7 @@ _LENGTH_BITS = 6
 # The trie is made of blocks of 256 units. A block holds the children of two nodes (64 UTF-8 continuation bytes each,
 # at 0x80 and 0xC0) with the value of each node itself at 0x00 and 0x40; the other places hold values of characters.
 _BLOCK = 256
+_MOST_UNITS = 1 << 21  # a unit has 21 bits for a distance
 _FREE = np.array([*range(0x01, 0x40), *range(0x41, 0x80)])
 
 
@@ -92,6 +93,8 @@ def _layout(root: list[int], children: list[tuple[int, ...]], invalid: int) -> n
     leaf_values = np.unique(np.concatenate([node_children.ravel(), root]))
     leaf_values = leaf_values[leaf_values > 0]
     num_blocks = 1 + max(-(-len(children) // 2), -(-len(leaf_values) // len(_FREE)))
+    if num_blocks * _BLOCK > _MOST_UNITS:
+        raise ValueError(f"The table has too little in common to fit the trie. Received: {len(children)} nodes.")
     units = np.zeros(num_blocks * _BLOCK, np.uint32)
     bases = _BLOCK * (1 + np.arange(len(children)) // 2) + 64 * (np.arange(len(children)) % 2)
     free = (_BLOCK * np.arange(1, num_blocks)[:, None] + _FREE).ravel()[: len(leaf_values)]

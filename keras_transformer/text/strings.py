@@ -1,5 +1,6 @@
 """Makes a string tensor of whatever holds texts."""
 
+import reprlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,5 +36,7 @@ def _as_bytes(text: str | bytes) -> bytes:
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):
-        return text.encode("utf-8", "ignore")  # lone surrogates, which are no characters
-    raise ValueError(f"Every text must be a str or bytes. Received: {text!r} of type {type(text).__name__}.")
+        return text.encode("utf-8", "surrogatepass")  # a lone surrogate becomes invalid bytes, which are dropped
+    raise ValueError(
+        f"Every text must be a str or bytes. Received: {reprlib.repr(text)} of type {type(text).__name__}."
+    )

@@ -100,9 +100,14 @@ class WordPieceTokenizer(tf.Module):
             code = alphabet.encode_token(token) if len(characters) <= self.max_characters_per_word else None
             # The op skips tokens of several characters with punctuation: nothing is stored for one of these.
             coded.append(f"[{index}]" if code is None else code)
+        if all(code.startswith("[") for code in coded):
+            raise ValueError(
+                f"The vocabulary has no token that a text could contain. Received: {len(self.vocabulary)} tokens, all "
+                "special, or other than the settings for lower case and accents allow."
+            )
         wordpiece = wordpiece_builder.build_fast_wordpiece_model(
             coded,
-            self.max_characters_per_word * alphabet.width,
+            max(self.max_characters_per_word * alphabet.width, alphabet.isolated_width),
             SUFFIX_INDICATOR,
             coded[self.unk_id],
             False,  # no_pretokenization: the op splits words itself

@@ -1,0 +1,53 @@
+"""Texts that tokenizers get wrong, by what is hard about them."""
+
+HARD = {
+    "empty": ["", " ", "   \t\n ", "\u00a0\u3000"],
+    "chinese": ["中文", "我爱 cinema电影!", "\uf900\U0002f800豈", "\U00020000\U0002a6d6\U0002b820\U0002b919\U0002ceaf"],
+    "emoji": ["😀", "good👍🏽movie", "👨\u200d👩\u200d👧 family", "🇩🇪 a☃b ☺️"],
+    "special tokens": [
+        "[MASK]",
+        "a[MASK]b [SEP] [CLS][PAD]![UNK]",
+        "[mask] [Mask] [MASK [MA SK] [M ASK]",
+        "[[MASK]] [MASK]] [SEP[MASK]CLS]",
+        "[M\u0301ASK] [MASK\u0301] [MASK]\u0301",
+        "[SEP]" * 50,
+        "[MA",
+        "SK]",
+    ],
+    "long words": [
+        *("a" * n for n in (99, 100, 101, 400, 5000)),
+        *(letter * n for letter in "éиก" for n in (33, 34, 50, 51, 100, 101)),
+        "ا" * 60,
+        "x" * 101 + " film " + "é" * 101 + "! " + "film" * 25 + " " + "film" * 26,
+        "e\u0301" * 100 + " " + "e\u0301" * 101,
+    ],
+    "invalid utf-8": [
+        b"a\xffb",
+        b"caf\xe9 film",
+        b"\xe4\xbda \xe4b \xf0\x9f\x98 c\xc3",
+        b"\x80\xbf \xc0\xaf \xc1 \xf5\xff",
+        b"a\xed\xa0\x80b \xf4\x90\x80\x80 \xe0\x80\xaf \xf0\x80\x80\xaf",
+        b"[MA\xffSK] [MASK\xe9]",
+    ],
+    "accents": [
+        "café naïve Ångström",
+        "cafe\u0301 nai\u0308ve A\u030angstro\u0308m",
+        "ÀÉÎÕÜ ǖ ệ",
+        "\u0301\u0300 a \u0301",
+    ],
+    "spaces": ["a\u00a0b", "a\u2003b\u2009c\u202fd\u205fe\u3000f", "a\u2028b\u2029c\u1680d", "a\x85b"],
+    "zero width": ["a\u200bb\u200cc\u200dd", "\ufeffthe film", "fi\u2060lm soft\u00adware"],
+    "control": ["a\x00b", "\x00", "a\x07b\x0bc\x0cd\x1ce\x7ff", "a\rb\r\nc", "fi\x96lm it\x92s \x97 \x85"],
+    "replacement": ["\ufffd", "a\ufffdb \ufffd\ufffd c"],
+    "private": ["a\ue000b \uf0b7 \U000f0000x"],
+    "arabic and hebrew": ["مرحبا بالعالم", "الْعَرَبِيَّة", "שלום עולם", "שָׁלוֹם"],
+    "korean and thai": ["한국어 영화", "좋은 film이다", "สวัสดีครับ ภาพยนตร์ดี", "ᄒ\u1161ᆫ"],
+    "combining": ["a\u0300\u0301\u0302\u0303", "\u0f71\u0f72\u0f74 क\u093c", "q\u0323\u0307 q\u0307\u0323", "e\u20dd"],
+    "case": ["İstanbul ısı I i", "Straße STRASSE ẞ", "ΟΔΥΣΣΕΥΣ όδυσσεύς", "Ǆ ǅ ﬁ ﬀ", "\ua7cb \ua7da K Å"],
+    "numbers": ["1,234.56 3.14e-10 ½ ² ① Ⅷ", "10/10 9.5 1st 2nd", "٣٤ ४५"],
+    "urls": ["http://a.b/c?d=1&e=%20#f", "user@example.com", "www.imdb.com/title/tt0111161/"],
+    "markup": ["good<br /><br />film", "&amp; &lt;b&gt;", "<b>[MASK]</b>"],
+    "hashes": ["# ## ### ##ing #film", "[unused0] [unused1]", "...!!!???", "--- ___ ***"],
+    "punctuation": ["“quotes” ‘single’ — – … ¡hola! ¿qué?", "a•b·c†d‰e", "。、！？「」", "\u2e43\u2e52 \u166d \u061d"],
+}
+TEXTS = [text for texts in HARD.values() for text in texts]
