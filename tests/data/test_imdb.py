@@ -233,3 +233,23 @@ def test_the_key_ignores_markup_case_and_punctuation_only():
     assert data.text_key("good film") != data.text_key("good films")
     assert data.text_key("!!!") != data.text_key("???")
     assert len(data.text_key("\ud800")) == 12
+
+
+@pytest.mark.slow
+def test_names_are_shared_within_thirty_reviews_and_by_chance_beyond(package):
+    """The evidence for the width of the border in docs/data.md."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    pattern = r"(?u)\b[A-Z][a-zà-ÿ]{3,}\b"
+    vectorizer = TfidfVectorizer(token_pattern=pattern, lowercase=False, min_df=2, max_df=40, sublinear_tf=True)
+    vectors = vectorizer.fit_transform([data.remove_markup(review.text) for review in package])
+    labels = np.array([review.label for review in package])
+    for label in (0, 1):
+        column = vectors[np.flatnonzero(labels == label)][imdb_manifest.official_order(12500)]
+        similarity = (column @ column.T).tocoo()
+        alike = (similarity.data > 0.3) & (similarity.row < similarity.col)
+        counts = np.bincount((similarity.col - similarity.row)[alike], minlength=200)
+        assert counts[1:10].min() > 100 * counts[30:60].mean()
+        assert counts[30:60].mean() < 2 * counts[90:200].mean() + 1
+    # The last label is that of the positive reviews, where a film has most: the fall is at 30 exactly.
+    assert counts[29] > 4 * counts[30]

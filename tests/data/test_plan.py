@@ -17,7 +17,7 @@ def all_batches(plan, epoch):
     return [plan.batch(epoch, step) for step in range(plan.steps_per_epoch)]
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(lengths_of_rows, plans, st.integers(0, 5))
 def test_every_row_comes_exactly_once_per_epoch(lengths, options, epoch):
     plan = BatchPlan(lengths, BUCKETS, **options)
@@ -25,7 +25,7 @@ def test_every_row_comes_exactly_once_per_epoch(lengths, options, epoch):
     assert sorted(rows.tolist()) == list(range(len(lengths)))
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(lengths_of_rows, plans, st.integers(0, 5))
 def test_batches_keep_the_budget_and_only_one_per_bucket_is_short(lengths, options, epoch):
     plan = BatchPlan(lengths, BUCKETS, **options)
@@ -40,7 +40,7 @@ def test_batches_keep_the_budget_and_only_one_per_bucket_is_short(lengths, optio
     assert max(short.values()) <= 1
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(lengths_of_rows, plans, st.integers(0, 3), st.randoms(use_true_random=False))
 def test_a_batch_depends_on_nothing_but_its_arguments(lengths, options, epoch, random):
     asked_in_order = all_batches(BatchPlan(lengths, BUCKETS, **options), epoch)
@@ -54,7 +54,7 @@ def test_a_batch_depends_on_nothing_but_its_arguments(lengths, options, epoch, r
         np.testing.assert_array_equal(rows, asked_in_order[step][1])
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(lengths_of_rows, plans, st.integers(0, 400))
 def test_a_resumed_run_sees_the_steps_that_were_left(lengths, options, finished):
     plan = BatchPlan(lengths, BUCKETS, **options)
@@ -66,7 +66,7 @@ def test_a_resumed_run_sees_the_steps_that_were_left(lengths, options, finished)
     np.testing.assert_array_equal(rows, whole[finished][1])
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(lengths_of_rows, plans)
 def test_dropping_the_remainder_leaves_only_full_batches(lengths, options):
     sizes = {bucket: options["tokens_per_batch"] // bucket for bucket in BUCKETS}
@@ -95,6 +95,13 @@ def test_epochs_and_seeds_differ_and_an_unshuffled_plan_does_not():
     plain = BatchPlan(lengths, shuffle=False)
     for epoch in (0, 1):
         assert np.concatenate([rows for _, rows in all_batches(plain, epoch)]).tolist() == list(range(200))
+
+
+def test_rows_meet_other_rows_in_every_epoch():
+    plan = BatchPlan(np.full(640, 5), tokens_per_batch=64 * 8)
+    together = [{frozenset(rows.tolist()) for _, rows in all_batches(plan, epoch)} for epoch in range(3)]
+    assert not together[0] & together[1]
+    assert not together[1] & together[2]
 
 
 def test_the_order_of_batches_is_random_over_buckets():

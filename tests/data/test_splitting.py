@@ -57,6 +57,14 @@ def test_a_given_test_part_stays_and_its_texts_leave_the_training_part():
     assert splits.dropped == {"also_in_a_held_out_part": 2}
     assert len(splits.train) + len(splits.validation) == 38
     assert "its own test part" in splits.description
+    # The test part goes before the validation part, and that before the training part.
+    validation = examples(["text number 0", "text number 5", "mine"])
+    splits = split(
+        {"train": examples(train), "validation": validation, "test": examples(test)}, "here", 0.1, 0.1, 0, {}
+    )
+    assert splits.validation.texts == ["text number 5", "mine"]
+    assert set(splits.train.texts) == set(train) - set(test) - {"text number 5"}
+    assert splits.dropped == {"also_in_a_held_out_part": 4}
     # Without a labelled test part, the validation part takes its place.
     splits = split({"train": examples(train), "validation": examples(["x", "y"])}, "here", 0.25, 0.1, 0, {})
     assert splits.test.texts == ["x", "y"]
