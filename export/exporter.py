@@ -137,9 +137,8 @@ def _check_free_space(folder: pathlib.Path, model, wanted: list[str]) -> None:
     needed = 2**24 + weights * sum(1 if name == "saved_model" else 2 for name in wanted)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            f"The export needs {needed >> 20} MiB of disk in {folder.parent}. Received: {free >> 20} MiB free"
-        )
+        sizes = f"needs {needed >> 20} MiB. Received: {free >> 20} MiB free"
+        raise OSError(f"The disk is too full: an export to {folder.parent} {sizes}")
 
 
 def _in_float32(pipeline):

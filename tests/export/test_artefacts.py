@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -193,12 +194,41 @@ def test_the_report_says_what_was_written(exported):
 
 
 def test_an_export_can_be_moved_and_verified_again(exported, tmp_path):
-    import shutil
-
     shutil.copytree(exported.folder, tmp_path / "moved")
     entries = verify.verify(tmp_path / "moved")
     assert [entry["format"] for entry in entries] == ["saved_model", "tflite_text", "tflite_tokens"]
     assert set(entries[0]["max_difference"]) == {"serving_default", "tokens"}
+
+
+def test_an_export_that_disagrees_is_caught(exported, tmp_path):
+    folder = tmp_path / "1"
+    shutil.copytree(exported.saved_model, folder)
+    checks = verify.read_checks(folder / "assets.extra")
+    checks[7]["logits"][0] += 2e-4
+    verify.write_checks(folder / "assets.extra", checks)
+    with pytest.raises(verify.VerificationError, match=r"tokens differs from the stored check values by 0\.0002"):
+        verify.verify(folder)
+    verify.verify(folder, tolerance=1e-3)
+    checks[7]["logits"] = checks[7]["logits"][::-1]
+    verify.write_checks(folder / "assets.extra", checks)
+    with pytest.raises(verify.VerificationError, match="serving_default differs"):
+        verify.verify(folder)
+
+
+def test_a_second_export_is_the_next_version_and_the_report_knows_both(exported, tmp_path):
+    from keras_transformer.export import export_pipeline
+
+    folder = tmp_path / "export"
+    shutil.copytree(exported.folder, folder)
+    report = export_pipeline(exported.pipeline, folder, "saved_model")
+    assert report["written"] == ["saved_model/2"]
+    paths = [entry["path"] for entry in report["artefacts"]]
+    assert paths == ["saved_model/1", "tflite/tokens.tflite", "tflite/text.tflite", "saved_model/2"]
+    assert json.loads((folder / "report.json").read_text()) == report
+    with pytest.raises(FileExistsError, match="2 exists"):
+        export_pipeline(exported.pipeline, folder, ["saved_model"], version=2)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["report.json", "saved_model", "tflite"]
 
 
 def test_swapping_mask_and_segments_is_caught(exported):
@@ -217,8 +247,6 @@ def test_swapping_mask_and_segments_is_caught(exported):
 
 
 def test_a_damaged_file_is_caught(exported, tmp_path):
-    import shutil
-
     shutil.copytree(exported.tokens.parent, tmp_path / "tflite")
     path = tmp_path / "tflite" / "tokens.tflite"
     content = bytearray(path.read_bytes())
@@ -239,8 +267,6 @@ def test_a_damaged_file_is_caught(exported, tmp_path):
 
 
 def test_a_damaged_saved_model_is_caught(exported, tmp_path):
-    import shutil
-
     folder = tmp_path / "7"
     shutil.copytree(exported.saved_model, folder)
     (folder / "variables" / "variables.index").unlink()
