@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from keras_transformer.training import Recipe, RunFolder, load_recipe
 from keras_transformer.training.console import quiet_tensorflow, set_up_logging
@@ -164,6 +165,8 @@ def refuse(arguments: list[str]) -> None:
 def main(arguments: list[str]) -> int:
     """Do what --mode says; an error is one line and a non-zero exit."""
     set_up_logging()
+    if not FLAGS.debug:
+        absl_logging.set_verbosity(absl_logging.ERROR)  # TensorFlow's Python part logs through it
     try:
         {"train": train, "evaluate": evaluate, "export": export, "predict": predict}[FLAGS.mode](arguments[1:])
     except KeyboardInterrupt:

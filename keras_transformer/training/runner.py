@@ -208,6 +208,7 @@ class _Run:
                 ),
                 losses.for_kind(recipe.model.kind, label_smoothing=recipe.train.label_smoothing),
                 metrics=[_metric(recipe.model.kind)],
+                product_dtype=recipe.train.product_dtype,
             )
         validation = self.splits.validation
         validation_rows = data.encode(pipeline.packer, validation.texts)
@@ -222,8 +223,8 @@ class _Run:
         return Fit(
             model,
             rows,
-            part.labels[rows.example_ids],
-            preparation.weigh(recipe, part, rows),
+            part.labels,
+            preparation.weigh(recipe, part),
             plan,
             validate,
             monitor,
@@ -277,6 +278,8 @@ class _Run:
     def explain(self) -> None:
         """Add to report.json which words drove the worst mistakes, and how far that can be trusted."""
         shown = read_json(self.folder.scores)
+        if not shown.get("mistakes") and not self.recipe.judge.deletion_texts:
+            return
         found = judging.explain(
             self.recipe.judge, self.saved, self.splits.test.texts, shown.get("mistakes", []), self.recipe.seed
         )
