@@ -12,7 +12,11 @@ def dense(gradient: Any) -> Any:
     The gradient of an embedding may be a list of rows in which a token that occurs twice stands twice. Squares of
     such rows are not the squares of their sum, so both the norm and Adam's second moment need the sum.
     """
-    return None if gradient is None else ops.convert_to_tensor(gradient)
+    if gradient is None:
+        return None
+    if hasattr(gradient, "dense_shape"):  # tf.IndexedSlices, which `ops.convert_to_tensor` leaves as it is
+        return ops.segment_sum(gradient.values, gradient.indices, num_segments=gradient.dense_shape[0])
+    return ops.convert_to_tensor(gradient)
 
 
 def global_norm(gradients: Sequence[Any]) -> Any:
