@@ -1,0 +1,250 @@
+"""Training of a model under any `tf.distribute` strategy, with the same result on one device and on several."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from keras_transformer import ops
+from keras_transformer.optimizers import AdamW
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class DistributedModel(keras.Model):
+    """Fits, evaluates and predicts with a model that stays as it is and whose weights it trains.
+
+    What it adds to `keras.Model`:
+
+    - The gradient is that of `sum(sample_weight * loss) / examples_per_step`, summed over the replicas. The divisor is
+      a constant, so an example counts the same whatever the size of its batch: batches of long texts are small.
+    - With the package's `AdamW` the sum is clipped, not the part of each replica.
+    - `loss` and all metrics, step by step too, are those of the whole batch, also where the replicas have shares of
+      different size or one has none. Keras averages the replicas.
+
+    Build the model, the optimizer and the metrics under the scope of the strategy. `distributed.model` is the model
+    given: save that.
+
+    Args:
+        model: Built `keras.Model`.
+        examples_per_step: Number of examples (sum of their weights) that an average step sees, over all replicas;
+            above 0. It only scales the gradient.
+        output: Key of the output that the loss reads, if the model returns a dict. Default "logits".
+        **kwargs: Arguments of `keras.Model`.
+
+    Call arguments:
+        inputs: What the model takes.
+
+    Returns:
+        What the model returns.
+
+    Raises:
+        ValueError: For an `examples_per_step` that is not above 0 or a model that is not built; at `compile` for parts
+            that were made outside the scope or that do not work on several replicas.
+
+    Example:
+        ```python
+        import keras
+        import numpy as np
+        from keras_transformer import losses, optimizers
+        from keras_transformer.training import strategies
+        from keras_transformer.training.distributed import DistributedModel
+
+        with strategies.create("one_device").scope():
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+            distributed = DistributedModel(model, examples_per_step=8)
+            distributed.compile(
+                optimizers.create(model, learning_rate=1e-2, total_steps=10),
+                losses.for_kind("single_label"),
+                metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+            )
+        history = distributed.fit(np.random.rand(20, 4), np.arange(20) % 2, batch_size=8, verbose=0)
+        assert set(history.history) == {"loss", "accuracy"}
+        ```
+    """
+
+    def __init__(self, model: keras.Model, examples_per_step: float, output: str = "logits", **kwargs):
+        if not 0 < examples_per_step < float("inf"):
+            raise ValueError(f"examples_per_step must be a number above 0. Received: {examples_per_step!r}")
+        if not model.built:
+            raise ValueError(f"Build the model before it is distributed. Received: {model.name!r}, which is not built")
+        with model.distribute_strategy.scope():
+            super().__init__(**kwargs)
+        self.model = model
+        self.examples_per_step = float(examples_per_step)
+        self.output_key = output
+        self.step_metrics = []
+        self.weighted_step_metrics = []
+        self.built = True
+
+    def call(self, inputs, training: bool | None = None):
+        """Calls the model."""
+        return self.model(inputs, training=training)
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str,
+        loss: keras.losses.Loss,
+        metrics: Sequence[keras.metrics.Metric] = (),
+        weighted_metrics: Sequence[keras.metrics.Metric] = (),
+        *,
+        steps_per_execution: int = 1,
+        run_eagerly: bool = False,
+        jit_compile: bool = False,
+        product_dtype: str = "float32",
+    ) -> None:
+        """Sets what training needs, and builds the optimizer.
+
+        Args:
+            optimizer: `keras_transformer.optimizers.AdamW`, or any Keras optimizer (on several replicas: one that
+                does not clip).
+            loss: `keras.losses.Loss` whose `call` gives one value per weight.
+            metrics: Metrics that count every example once. Default none.
+            weighted_metrics: Metrics that count every example by its weight, as the loss does. Default none.
+            steps_per_execution: Number of steps in one call of the compiled function. Default 1.
+            run_eagerly: Whether steps run without a compiled function. Default False.
+            jit_compile: Whether XLA compiles the step, on one replica. Default False.
+            product_dtype: Dtype of the matrix products of a training step: "float32" (default), "bfloat16", or "auto"
+                for bfloat16 where the processor has it. Everything else stays float32, evaluation too.
+
+        Raises:
+            ValueError: For a part that was made outside the scope or that does not work on several replicas.
+        """
+        strategy = self.distribute_strategy
+        if not isinstance(loss, keras.losses.Loss):
+            raise ValueError(f"loss must be a keras.losses.Loss. Received: {loss!r}")
+        for metric in (*metrics, *weighted_metrics):
+            if not isinstance(metric, keras.metrics.Metric):
+                raise ValueError(f"metrics must be keras.metrics.Metric objects. Received: {metric!r}")
+        with strategy.scope():
+            optimizer = keras.optimizers.get(optimizer)
+            if strategy.num_replicas_in_sync > 1:
+                self._check_replicated(optimizer, jit_compile)
+            variables = [*self.model.variables, *optimizer.variables]
+            self._check_scope(variables + [v for m in (*metrics, *weighted_metrics) for v in m.variables])
+            super().compile(
+                optimizer=optimizer,
+                steps_per_execution=steps_per_execution,
+                run_eagerly=run_eagerly,
+                jit_compile=jit_compile,
+            )
+            self.loss = loss
+            self.loss_metric = keras.metrics.Mean("loss")
+            self.optimizer.build(self.trainable_variables)
+        self.product_dtype = ops.choose_product_dtype(product_dtype)
+        self.step_metrics = list(metrics)
+        self.weighted_step_metrics = list(weighted_metrics)
+
+    def _check_replicated(self, optimizer, jit_compile: bool) -> None:
+        """Refuses what Keras gets wrong on several replicas."""
+        clips = any(getattr(optimizer, n, None) for n in ("clipnorm", "clipvalue", "global_clipnorm"))
+        if clips and not isinstance(optimizer, AdamW):
+            raise ValueError(
+                "This optimizer clips on each replica before the gradients are summed, so the bound depends on the "
+                f"number of replicas. Use keras_transformer.optimizers.AdamW. Received: {type(optimizer).__name__}"
+            )
+        if getattr(optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "Gradient accumulation does not work on several replicas with Keras 3. Use larger batches. "
+                f"Received: gradient_accumulation_steps={optimizer.gradient_accumulation_steps}"
+            )
+        if jit_compile:
+            raise ValueError("XLA does not work on several replicas. Received: jit_compile=True")
+        float16 = any(layer.dtype_policy.name == "mixed_float16" for layer in self.model._flatten_layers())
+        if float16:
+            raise ValueError("Loss scaling is wrong on several replicas. Use mixed_bfloat16. Received: mixed_float16")
+
+    def _check_scope(self, variables: list) -> None:
+        """Refuses variables that the strategy did not create."""
+        extended = self.distribute_strategy.extended
+        outside = [v.path for v in variables if not extended.variable_created_in_scope(v.value)]
+        if outside:
+            raise ValueError(
+                "Build the model, the optimizer and the metrics inside `with strategy.scope():`. "
+                f"Received: {len(outside)} variables made outside it, such as {outside[0]!r}"
+            )
+
+    @property
+    def metrics(self) -> list:
+        """The metrics of a step, the loss first."""
+        if not self.compiled:
+            return []
+        return [self.loss_metric, *self.step_metrics, *self.weighted_step_metrics]
+
+    def train_step(self, data) -> dict:
+        """Updates the weights by one batch, of which this replica has a share."""
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
+        with tf.GradientTape() as tape:
+            with ops.products_in(self.product_dtype):
+                logits, losses, weights = self._forward(inputs, labels, weights, training=True)
+            objective = tf.reduce_sum(losses * weights) / self.examples_per_step
+            if self.losses:
+                objective += tf.add_n(self.losses) / self.distribute_strategy.num_replicas_in_sync
+            objective = self.optimizer.scale_loss(objective)
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(objective, variables), variables)
+        return self._measure(labels, logits, losses, weights)
+
+    def test_step(self, data) -> dict:
+        """Measures one batch, of which this replica has a share."""
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
+        return self._measure(labels, *self._forward(inputs, labels, weights, training=False))
+
+    def _own(self, data):
+        """Returns a batch that a kernel may overwrite.
+
+        A replica's share of a batch from NumPy memory (`Dataset.from_generator`) is a slice that TensorFlow takes for
+        its own: products with it are written in place, into the caller's array (TensorFlow 2.21).
+        """
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return data
+        return tf.nest.map_structure(lambda x: None if x is None else tf.raw_ops.DeepCopy(x=x), data)
+
+    def _forward(self, inputs, labels, weights, training: bool):
+        """Returns the output that the loss reads, and the losses and weights of the examples."""
+        outputs = self(inputs, training=training)
+        logits = outputs[self.output_key] if isinstance(outputs, dict) else outputs
+        labels = labels[self.output_key] if isinstance(labels, dict) else labels
+        losses = self.loss.call(labels, logits)
+        weights = tf.ones_like(losses) if weights is None else tf.cast(weights, losses.dtype)
+        if losses.shape.rank != weights.shape.rank:
+            raise ValueError(
+                "The loss must give one value per weight. "
+                f"Received: losses of shape {losses.shape}, weights of shape {weights.shape}"
+            )
+        return logits, losses, weights
+
+    def _measure(self, labels, logits, losses, weights) -> dict:
+        """Updates the metrics by this replica's share and returns their values over all replicas."""
+        labels = labels[self.output_key] if isinstance(labels, dict) else labels
+        self.loss_metric.update_state(losses, sample_weight=weights)
+        for metric in self.step_metrics:
+            metric.update_state(labels, logits)
+        for metric in self.weighted_step_metrics:
+            metric.update_state(labels, logits, sample_weight=weights)
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            return self.get_metrics_result()
+        results = {}
+        for metric in self.metrics:
+            state = [tf.convert_to_tensor(v.value) for v in metric.variables]
+            result = metric.stateless_result(context.all_reduce(tf.distribute.ReduceOp.SUM, state))
+            results |= result if isinstance(result, dict) else {metric.name: result}
+        return results
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
+        """Does nothing, as all is built; Keras would lose a batch and fail where the replicas' shares differ."""
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        return {
+            "model": keras.saving.serialize_keras_object(self.model),
+            "examples_per_step": self.examples_per_step,
+            "output": self.output_key,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "DistributedModel":
+        """Builds the model from `get_config`."""
+        model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
+        return cls(**config | {"model": model})
