@@ -9,7 +9,7 @@ import keras
 from keras_transformer.ops.masks import attention_bias, row_valid
 from keras_transformer.ops.pooling import mean_pool
 from keras_transformer.ops.positions import sincos_table
-from keras_transformer.ops.precision import has_fast_bfloat16, products_in
+from keras_transformer.ops.precision import choose_product_dtype, has_fast_bfloat16, products_in
 
 if keras.backend.backend() == "tensorflow":
     from keras_transformer.ops._tensorflow import attention, dense, dropout, layer_norm, lookup
@@ -20,6 +20,7 @@ __all__ = [
     "ACTIVATIONS",
     "attention",
     "attention_bias",
+    "choose_product_dtype",
     "dense",
     "dropout",
     "has_fast_bfloat16",

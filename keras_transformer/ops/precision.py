@@ -57,3 +57,22 @@ def has_fast_bfloat16() -> bool:
         return False
     flags = next((line for line in path.read_text().splitlines() if line.startswith("flags")), "").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_product_dtype(wanted: str) -> str:
+    """Resolves "auto" to "bfloat16" where the processor has it, else "float32"; other names are checked.
+
+    Args:
+        wanted: "auto", "float32" or "bfloat16".
+
+    Returns:
+        "float32" or "bfloat16".
+
+    Raises:
+        ValueError: For another name.
+    """
+    if wanted == "auto":
+        return "bfloat16" if has_fast_bfloat16() else "float32"
+    if wanted not in ("float32", "bfloat16"):
+        raise ValueError(f"product_dtype must be auto, float32 or bfloat16. Received: {wanted!r}")
+    return wanted

@@ -56,8 +56,8 @@ class Fit:
     Args:
         model: compiled `DistributedModel`.
         rows: `data.TokenRows` of the training part.
-        labels: int32 array of shape (rows,), or float32 (rows, outputs).
-        weights: float32 array of shape (rows,), of mean one.
+        labels: int32 array of shape (texts,), or float32 (texts, outputs).
+        weights: float32 array of shape (texts,), of mean one.
         plan: `data.BatchPlan` over the rows.
         validate: function without arguments that scores the validation part: dict of floats with `loss`.
         monitor: str, the metric that decides which state is best: `"loss"`, or one of `validate` where more is better.

@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_transformer import data, pretrained
 from keras_transformer.data.splitting import subset
-from keras_transformer.data.weights import row_weights
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
 from keras_transformer.text import (
@@ -145,18 +144,17 @@ def make_model(recipe: Recipe, packer: TextPacker, num_outputs: int) -> TextClas
     )
 
 
-def weigh(recipe: Recipe, examples: data.Examples, rows: data.TokenRows) -> np.ndarray:
-    """Return the weight of every row, float32 of shape (rows,), of mean one: that of its class, shared by its windows.
+def weigh(recipe: Recipe, examples: data.Examples) -> np.ndarray:
+    """Return the weight of every text, that of its class: float32 of shape (texts,), of mean one.
 
     Raises:
         ValueError: If `train.class_weights` cannot be read or names an unknown class.
     """
-    weights = data.example_weights(
+    return data.example_weights(
         examples.labels,
         _class_weights(recipe.train.class_weights, examples.class_names),
         num_classes=len(examples.class_names),
     )
-    return row_weights(rows, weights)
 
 
 def _class_weights(text: str, class_names: tuple[str, ...]) -> Any:

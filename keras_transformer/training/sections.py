@@ -158,6 +158,8 @@ class TrainRecipe:
         validations_per_epoch: int, how often the validation part is scored. Default 1.
         monitor: str, decides the best checkpoint: `"accuracy"`, `"loss"`, or `"auto"` (accuracy for one label).
         patience: int or None, stop after this many validations without a new best. Default 2; None never stops early.
+        product_dtype: str, of the matrix products while training: `"float32"`, `"bfloat16"`, or `"auto"` (default) for
+            bfloat16 where the processor multiplies it in hardware; all else is float32.
     """
 
     epochs: int = 3
@@ -167,8 +169,10 @@ class TrainRecipe:
     validations_per_epoch: int = 1
     monitor: str = "auto"
     patience: int | None = 2
+    product_dtype: str = "auto"
 
     def __post_init__(self) -> None:
+        check_choice("train.product_dtype", self.product_dtype, ("auto", "float32", "bfloat16"))
         check_at_least("train.epochs", self.epochs, 1)
         check_at_least("train.tokens_per_batch", self.tokens_per_batch, 1)
         check_between("train.label_smoothing", self.label_smoothing, 0.0, 1.0, "[)")
@@ -187,19 +191,19 @@ class JudgeRecipe:
         baseline: bool, fit TF-IDF bigrams + logistic regression on all of the training part. Default True.
         worst_mistakes: int, mistakes shown in the report with the words that drove them. Default 10.
         deletion_texts: int, reviews of the word-deletion test. Default 200; 0 leaves the test out.
-        attribution_steps: int, points on the path of integrated gradients. Default 20.
+        attribution_steps: int, points on the path of integrated gradients to begin with. Default 16.
     """
 
     uncleaned: bool = True
     baseline: bool = True
     worst_mistakes: int = 10
     deletion_texts: int = 200
-    attribution_steps: int = 20
+    attribution_steps: int = 16
 
     def __post_init__(self) -> None:
         check_at_least("judge.worst_mistakes", self.worst_mistakes, 0)
         check_at_least("judge.deletion_texts", self.deletion_texts, 0)
-        check_at_least("judge.attribution_steps", self.attribution_steps, 2)
+        check_at_least("judge.attribution_steps", self.attribution_steps, 1)
 
 
 @dataclasses.dataclass(frozen=True)
