@@ -7,7 +7,18 @@ _NAMES = {
     "VerificationError": "verify",
     "export_pipeline": "exporter",
 }
-_MODULES = ("exporter", "operators", "report", "saved_model", "signatures", "staging", "tflite", "verify")
+_MODULES = (
+    "checks",
+    "exporter",
+    "operators",
+    "report",
+    "runners",
+    "saved_model",
+    "signatures",
+    "staging",
+    "tflite",
+    "verify",
+)
 
 __all__ = ["Contract", "VerificationError", "export_pipeline"]
 

@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from .checks import write_checks
 from .report import REPORT_FILE, describe, read_report
 from .saved_model import write_saved_model
 from .signatures import Contract
 from .staging import publish_new, publish_replacing, staging, write_text
 from .tflite import convert, text_model, text_model_refused, token_model
-from .verify import TOLERANCE, verify_one, write_checks
+from .verify import TOLERANCE, verify_one
 
 FORMATS = {
     "saved_model": ("saved_model",),

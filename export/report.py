@@ -4,9 +4,9 @@ import json
 import pathlib
 from typing import Any
 
+from .checks import token_batch
 from .operators import optimized_operators, saved_model_operators, tflite_operators
 from .signatures import SERVING, TEXT, TOKENS
-from .verify import token_batch
 
 REPORT_FILE = "report.json"
 

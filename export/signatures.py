@@ -12,6 +12,8 @@ SERVING = "serving_default"
 """Signature that takes raw text; in a `.tflite`, its only signature."""
 TOKENS = "tokens"
 """Signature of the SavedModel that takes token ids."""
+TEXT_LOGITS = "text_logits"
+"""Signature of the SavedModel that takes raw text and gives nothing but logits."""
 TEXT = "text"
 INPUTS = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
 """Inputs of the token signatures and the model inputs that they feed."""

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from .operators import VARIABLE_OPERATORS, tflite_operators
-from .saved_model import text_function, text_spec, token_function, token_specs, write_archive
-from .signatures import SERVING, Contract
+from .saved_model import score_function, text_function, text_specs, token_function, token_specs, write_archive
+from .signatures import LOGITS, SERVING, Contract
 
 TEXT_OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFText>ByteSplitWithOffsets")
 """Custom operators of a text model; `tflite_registrar.SELECT_TFTEXT_OPS` of tensorflow_text has all of them."""
@@ -41,7 +41,8 @@ def token_model(model, contract: Contract, path: str | pathlib.Path) -> Conversi
         contract: `Contract` that says what the outputs mean, and the length.
         path: File to write.
     """
-    return Conversion(pathlib.Path(path), token_function(model, contract), token_specs(1, contract.max_length))
+    function = token_function(score_function(model), contract)
+    return Conversion(pathlib.Path(path), function, token_specs(1, contract.max_length))
 
 
 def text_model(model, packer, contract: Contract, path: str | pathlib.Path) -> Conversion:
@@ -59,8 +60,8 @@ def text_model(model, packer, contract: Contract, path: str | pathlib.Path) -> C
     reason = text_model_refused(packer)
     if reason:
         raise ValueError(reason)
-    function = text_function(model, packer, contract, logits=True)
-    return Conversion(pathlib.Path(path), function, text_spec(), TEXT_OPERATORS)
+    function = text_function(score_function(model), packer, lambda logits: contract.serve(logits) | {LOGITS: logits})
+    return Conversion(pathlib.Path(path), function, text_specs(), TEXT_OPERATORS)
 
 
 def text_model_refused(packer) -> str | None:

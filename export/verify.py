@@ -1,15 +1,16 @@
 """Runs the stored check texts through a written artefact and compares: an export is verified or it is not written."""
 
-import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from .signatures import CHECK_FILE, LABEL, LABELS, LOGITS, SERVING, TEXT, TOKENS, Contract
+from .checks import read_checks, token_batch
+from .runners import open_saved_model, open_tflite
+from .signatures import LABEL, LABELS, LOGITS, OUTPUTS, SERVING, TEXT_LOGITS, TOKENS, Contract
 
 TOLERANCE = 1e-4
 """Largest absolute difference of a logit or probability that passes."""
@@ -48,18 +49,21 @@ def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, An
     is_file = path.suffix == ".tflite"
     beside = path.parent if is_file else path / "assets.extra"
     contract, checks = Contract.load(beside), read_checks(beside)
+    served = OUTPUTS[contract.kind]
     if is_file:
         takes_text, run = open_tflite(path, num_threads=os.cpu_count())
         kind = "tflite_text" if takes_text else "tflite_tokens"
-        compare = {SERVING: lambda: text_difference(run, contract, checks, tolerance)}
-        if not takes_text:
+        if takes_text:
+            compare = {SERVING: lambda: text_difference(run, contract, checks, (*served, LOGITS), tolerance)}
+        else:
             # The file has a static shape: one row at a time, padded to the full length.
             compare = {SERVING: lambda: token_difference(run, contract, checks, 1, contract.max_length)}
     else:
         kind, runs = "saved_model", open_saved_model(path)
         compare = {
-            SERVING: lambda: text_difference(runs[SERVING], contract, checks, tolerance),
+            SERVING: lambda: text_difference(runs[SERVING], contract, checks, served, tolerance),
             TOKENS: lambda: token_difference(runs[TOKENS], contract, checks, BATCH, None),
+            TEXT_LOGITS: lambda: text_difference(runs[TEXT_LOGITS], contract, checks, (LOGITS,), tolerance),
         }
     differences = {}
     for name, measure in compare.items():
@@ -75,13 +79,16 @@ def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, An
     return {"path": str(path), "format": kind, "checks": len(checks), "max_difference": differences}
 
 
-def text_difference(run: Callable, contract: Contract, checks: list[dict], tolerance: float = TOLERANCE) -> float:
+def text_difference(
+    run: Callable, contract: Contract, checks: list[dict], names: Sequence[str], tolerance: float = TOLERANCE
+) -> float:
     """Returns the largest difference that a text signature shows, in batches of mixed length and alone.
 
     Args:
-        run: Function of `text=` that returns the served outputs, and `logits` or not.
+        run: Function of `text=` that returns the outputs.
         contract: `Contract` of the artefact.
         checks: Rows with `text` and `logits`.
+        names: Names of the outputs.
         tolerance: float, below which a difference may change the label of an undecided text. Default 1e-4.
 
     Returns:
@@ -94,12 +101,12 @@ def text_difference(run: Callable, contract: Contract, checks: list[dict], toler
     worst = 0.0
     for part in parts:
         outputs = run(text=[texts[i] for i in part])
-        worst = max(worst, _difference(outputs, contract, logits[list(part)], tolerance))
+        worst = max(worst, _difference(outputs, contract, logits[list(part)], names, tolerance))
     return worst
 
 
 def token_difference(run: Callable, contract: Contract, checks: list[dict], batch: int, length: int | None) -> float:
-    """Returns the largest difference that a token signature shows; arguments and result as for `text_difference`.
+    """Returns the largest difference that a token signature shows.
 
     Args:
         run: Function of the three token inputs that returns the served outputs and `logits`.
@@ -107,154 +114,46 @@ def token_difference(run: Callable, contract: Contract, checks: list[dict], batc
         checks: Rows with `rows` and `logits`.
         batch: int, rows at a time.
         length: int, length to pad to; None for the longest of the batch.
+
+    Returns:
+        As for `text_difference`.
     """
     rows = [row for check in checks for row in check["rows"]]
-    outputs: list[dict] = []
+    names = (*OUTPUTS[contract.kind], LOGITS)
+    logits = []
     worst = 0.0
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
-        outputs.append(run(**token_batch(part, length or max(map(len, part)))))
+        outputs = run(**token_batch(part, length or max(map(len, part))))
+        logits.append(outputs[LOGITS])
         # What is served must follow from the logits of the same call.
-        worst = max(worst, _difference(outputs[-1], contract, outputs[-1][LOGITS], TOLERANCE))
-    logits = np.concatenate([part[LOGITS] for part in outputs])
+        worst = max(worst, _difference(outputs, contract, logits[-1], names, TOLERANCE))
     ends = np.cumsum([len(check["rows"]) for check in checks])
-    pooled = [part.mean(axis=0) for part in np.split(logits, ends[:-1])]
+    pooled = [part.mean(axis=0) for part in np.split(np.concatenate(logits), ends[:-1])]
     return max(worst, _largest(np.asarray(pooled), [check["logits"] for check in checks]))
 
 
-def _difference(outputs: dict, contract: Contract, logits: np.ndarray, tolerance: float) -> float:
-    expected = contract.expected(logits) | ({LOGITS: logits} if LOGITS in outputs else {})
-    if set(outputs) != set(expected):
-        raise ValueError(f"the outputs are {sorted(outputs)}, and should be {sorted(expected)}")
+def _difference(outputs: dict, contract: Contract, logits: np.ndarray, names: Sequence[str], tolerance: float) -> float:
+    expected = {LOGITS: np.asarray(logits)} | contract.expected(logits)
+    if set(outputs) != set(names):
+        raise ValueError(f"the outputs are {sorted(outputs)}, and should be {sorted(names)}")
     worst = 0.0
-    for name, values in expected.items():
-        if outputs[name].shape != values.shape:
-            raise ValueError(f"{name} has the shape {outputs[name].shape}, and should have {values.shape}")
+    for name in names:
+        given, wanted = outputs[name], expected[name]
+        if given.shape != wanted.shape:
+            raise ValueError(f"{name} has the shape {given.shape}, and should have {wanted.shape}")
         if name in (LABEL, LABELS):
-            given = np.vectorize(bytes.decode, otypes=[object])(outputs[name])
-            wrong = (given != values) & ~contract.undecided(logits, tolerance)
+            given = np.vectorize(bytes.decode, otypes=[object])(given)
+            wrong = (given != wanted) & ~contract.undecided(logits, tolerance)
             worst = math.inf if wrong.any() else worst
         else:
-            worst = max(worst, _largest(outputs[name], values))
+            worst = max(worst, _largest(given, wanted))
     return worst
 
 
 def _largest(values, expected) -> float:
     difference = np.abs(np.asarray(values, np.float64) - np.asarray(expected, np.float64)).max()
     return float(difference) if np.isfinite(difference) else math.inf
-
-
-def write_checks(folder: pathlib.Path, checks: list[dict[str, Any]]) -> None:
-    """Writes check rows: `text`, `rows` (lists of token ids; several for windows) and `logits`."""
-    lines = "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in checks)
-    (folder / CHECK_FILE).write_text(lines, encoding="utf-8")
-
-
-def read_checks(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads what `write_checks` wrote.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is empty or damaged.
-    """
-    path = folder / CHECK_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"No {CHECK_FILE} in {folder}: the artefact cannot be verified.")
-    try:
-        checks = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        complete = bool(checks) and all({"text", "rows", "logits"} <= set(row) for row in checks)
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not complete:
-        raise ValueError(f"{path} is damaged: it needs rows with text, rows and logits.")
-    return checks
-
-
-def open_saved_model(path: pathlib.Path) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
-    """Loads a SavedModel and returns its signatures as functions of named arrays.
-
-    Args:
-        path: The version folder.
-
-    Raises:
-        ValueError: If it cannot be loaded.
-    """
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401 - registers the operators of the packer
-
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"{path} cannot be loaded as a SavedModel: {str(error).splitlines()[0]}") from error
-
-    def bind(function):
-        # The loaded object owns the weights: the default argument keeps it alive as long as the function.
-        def run(_loaded=loaded, **inputs):
-            outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
-            return {name: value.numpy() for name, value in outputs.items()}
-
-        return run
-
-    return {name: bind(loaded.signatures[name]) for name in (SERVING, TOKENS)}
-
-
-def open_tflite(path: pathlib.Path, num_threads: int | None = None) -> tuple[bool, Callable]:
-    """Loads a `.tflite` file in the LiteRT interpreter.
-
-    Args:
-        path: The file.
-        num_threads: int or None, threads of the interpreter. Default None, its own choice.
-
-    Returns:
-        Whether the model takes text, and its signature as a function of named arrays.
-
-    Raises:
-        ImportError: If ai-edge-litert is not installed.
-        ValueError: If the file cannot be loaded.
-    """
-    try:
-        from ai_edge_litert.interpreter import InterpreterWithCustomOps
-    except ImportError as error:
-        raise ImportError(
-            ".tflite files are verified in LiteRT, which is missing. Run: pip install ai-edge-litert"
-        ) from error
-    from tensorflow_text.core.pybinds import tflite_registrar
-
-    try:
-        interpreter = InterpreterWithCustomOps(
-            model_path=str(path),
-            custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS,
-            num_threads=num_threads,
-        )
-        takes_text = interpreter.get_signature_list()[SERVING]["inputs"] == [TEXT]
-        runner = interpreter.get_signature_runner(SERVING)
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be loaded as a TFLite model: {error}") from error
-
-    def run(**inputs):
-        if takes_text:
-            inputs = {TEXT: np.asarray(inputs[TEXT], object)}
-        return runner(**inputs)
-
-    return takes_text, run
-
-
-def token_batch(rows: list[list[int]], length: int) -> dict[str, np.ndarray]:
-    """Pads rows of token ids to the inputs of a token signature.
-
-    Args:
-        rows: Lists of token ids, `[CLS]` and `[SEP]` included.
-        length: int, length to pad to.
-
-    Returns:
-        Dict of int32 arrays of shape (rows, length) under the names of the artefact.
-    """
-    ids = np.zeros((len(rows), length), np.int32)
-    mask = np.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = 1
-    return {"input_word_ids": ids, "input_mask": mask, "input_type_ids": np.zeros_like(ids)}
 
 
 def _artefacts(path: pathlib.Path) -> Iterator[pathlib.Path]:

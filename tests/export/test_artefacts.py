@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from keras_transformer.export import operators, verify
+from keras_transformer.export import operators, runners, verify
+from keras_transformer.export.checks import read_checks, token_batch, write_checks
 from keras_transformer.export.signatures import Contract
 
 NUM_LAYERS = 2
@@ -37,15 +38,15 @@ print(json.dumps(answers))
 
 
 def served_by_saved_model(exported, texts):
-    return verify.open_saved_model(exported.saved_model)["serving_default"](text=texts)
+    return runners.open_saved_model(exported.saved_model)["serving_default"](text=texts)
 
 
 def served_by_tflite(exported, texts):
-    return verify.open_tflite(exported.text)[1](text=texts)
+    return runners.open_tflite(exported.text)[1](text=texts)
 
 
 def test_a_fresh_process_needs_only_tensorflow_and_tf_text(exported):
-    checks = verify.read_checks(exported.saved_model / "assets.extra")
+    checks = read_checks(exported.saved_model / "assets.extra")
     result = subprocess.run(
         [sys.executable, "-c", FRESH, str(exported.saved_model)],
         input=json.dumps(checks),
@@ -68,7 +69,7 @@ def test_signatures_are_the_frozen_ones(exported):
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(exported.saved_model)).signatures
-    assert set(signatures) == {"serving_default", "tokens"}
+    assert set(signatures) == {"serving_default", "tokens", "text_logits"}
     text, tokens = signatures["serving_default"], signatures["tokens"]
     assert text.structured_input_signature[1] == {"text": tf.TensorSpec([None], tf.string, name="text")}
     shapes = {name: (spec.shape.as_list(), spec.dtype) for name, spec in text.structured_outputs.items()}
@@ -79,6 +80,7 @@ def test_signatures_are_the_frozen_ones(exported):
         assert (spec.shape.as_list(), spec.dtype) == ([None, None], tf.int32)
     shapes = {name: (spec.shape.as_list(), spec.dtype) for name, spec in tokens.structured_outputs.items()}
     assert shapes == served | {"logits": ([None, 2], tf.float32)}
+    assert signatures["text_logits"].structured_outputs["logits"].shape.as_list() == [None, 2]
 
 
 @pytest.mark.parametrize("serve", [served_by_saved_model, served_by_tflite])
@@ -91,6 +93,12 @@ def test_a_text_is_answered_alike_alone_doubled_and_among_others(exported, serve
     for i in (0, 1, 4):
         np.testing.assert_allclose(serve(exported, [texts[i]])["probabilities"][0], together[i], atol=1e-6)
     np.testing.assert_allclose(together, exported.pipeline.probabilities(texts), atol=1e-5)
+
+
+def test_the_saved_model_gives_logits_of_raw_text(exported):
+    outputs = runners.open_saved_model(exported.saved_model)["text_logits"](text=["The film!", "not great, bad"])
+    assert set(outputs) == {"logits"}
+    np.testing.assert_allclose(outputs["logits"], exported.pipeline.logits(["The film!", "not great, bad"]), atol=1e-4)
 
 
 def test_the_cpu_runs_fused_kernels_in_both_signatures(exported):
@@ -147,12 +155,12 @@ def test_operators_are_those_that_the_interpreter_sees(exported):
 @pytest.mark.parametrize("file", ["tokens", "text"])
 def test_tflite_files_give_the_logits_of_keras(exported, file):
     path = getattr(exported, file)
-    contract, checks = Contract.load(path.parent), verify.read_checks(path.parent)
-    takes_text, run = verify.open_tflite(path)
+    contract, checks = Contract.load(path.parent), read_checks(path.parent)
+    takes_text, run = runners.open_tflite(path)
     assert takes_text == (file == "text")
     expected = exported.pipeline.logits([check["text"] for check in checks])
     for check, logits in zip(checks, expected, strict=True):
-        inputs = {"text": [check["text"]]} if takes_text else verify.token_batch(check["rows"], contract.max_length)
+        inputs = {"text": [check["text"]]} if takes_text else token_batch(check["rows"], contract.max_length)
         outputs = run(**inputs)
         assert set(outputs) == {"logits", "probabilities", "label", "score"}
         np.testing.assert_allclose(outputs["logits"], [logits], atol=1e-4)
@@ -197,20 +205,20 @@ def test_an_export_can_be_moved_and_verified_again(exported, tmp_path):
     shutil.copytree(exported.folder, tmp_path / "moved")
     entries = verify.verify(tmp_path / "moved")
     assert [entry["format"] for entry in entries] == ["saved_model", "tflite_text", "tflite_tokens"]
-    assert set(entries[0]["max_difference"]) == {"serving_default", "tokens"}
+    assert set(entries[0]["max_difference"]) == {"serving_default", "tokens", "text_logits"}
 
 
 def test_an_export_that_disagrees_is_caught(exported, tmp_path):
     folder = tmp_path / "1"
     shutil.copytree(exported.saved_model, folder)
-    checks = verify.read_checks(folder / "assets.extra")
+    checks = read_checks(folder / "assets.extra")
     checks[7]["logits"][0] += 2e-4
-    verify.write_checks(folder / "assets.extra", checks)
+    write_checks(folder / "assets.extra", checks)
     with pytest.raises(verify.VerificationError, match=r"tokens differs from the stored check values by 0\.0002"):
         verify.verify(folder)
     verify.verify(folder, tolerance=1e-3)
     checks[7]["logits"] = checks[7]["logits"][::-1]
-    verify.write_checks(folder / "assets.extra", checks)
+    write_checks(folder / "assets.extra", checks)
     with pytest.raises(verify.VerificationError, match="serving_default differs"):
         verify.verify(folder)
 
@@ -233,10 +241,10 @@ def test_a_second_export_is_the_next_version_and_the_report_knows_both(exported,
 
 def test_swapping_mask_and_segments_is_caught(exported):
     """Both inputs are int32 of the same shape, so only the values can tell them apart."""
-    contract, checks = Contract.load(exported.tokens.parent), verify.read_checks(exported.tokens.parent)
+    contract, checks = Contract.load(exported.tokens.parent), read_checks(exported.tokens.parent)
     for run, length in (
-        (verify.open_tflite(exported.tokens)[1], contract.max_length),
-        (verify.open_saved_model(exported.saved_model)["tokens"], None),
+        (runners.open_tflite(exported.tokens)[1], contract.max_length),
+        (runners.open_saved_model(exported.saved_model)["tokens"], None),
     ):
 
         def swapped(input_word_ids, input_mask, input_type_ids, run=run):
@@ -284,6 +292,6 @@ def test_a_damaged_saved_model_is_caught(exported, tmp_path):
 def test_damaged_check_texts_are_named(tmp_path, content, message):
     (tmp_path / "check.jsonl").write_text(content)
     with pytest.raises(ValueError, match=message):
-        verify.read_checks(tmp_path)
+        read_checks(tmp_path)
     with pytest.raises(FileNotFoundError, match="cannot be verified"):
-        verify.read_checks(tmp_path / "nowhere")
+        read_checks(tmp_path / "nowhere")

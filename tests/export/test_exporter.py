@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from keras_transformer.export import VerificationError, export_pipeline, exporter, saved_model, verify
+from keras_transformer.export import VerificationError, export_pipeline, exporter, runners, saved_model
 from tests.export.tiny_pipeline import TEXTS, make_pipeline
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ def test_kind_multi_label(tmp_path):
     assert report["written"] == ["tflite/text.tflite"]
     texts = ["the film was good", "a bad story", ""]
     expected = pipeline.predict(texts)
-    outputs = verify.open_tflite(tmp_path / "tflite" / "text.tflite")[1](text=texts)
+    outputs = runners.open_tflite(tmp_path / "tflite" / "text.tflite")[1](text=texts)
     given = [[name.decode() for name in row if name] for row in outputs["labels"]]
     assert given == [answer["labels"] for answer in expected]
     assert len({len(names) for names in given}) > 1
@@ -35,7 +35,7 @@ def test_kind_multi_label(tmp_path):
 def test_kind_regression(tmp_path):
     pipeline = make_pipeline("regression", ("stars",))
     export_pipeline(pipeline, tmp_path, ["saved_model"])
-    outputs = verify.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=["good", "bad film"])
+    outputs = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=["good", "bad film"])
     assert set(outputs) == {"values"}
     expected = [[answer["values"]["stars"]] for answer in pipeline.predict(["good", "bad film"])]
     np.testing.assert_allclose(outputs["values"], expected, atol=1e-4)
@@ -50,7 +50,7 @@ def test_windows_are_averaged_in_the_graph_and_refused_for_tflite(tmp_path, capl
     counts = np.bincount(pipeline.packer.windows(texts)[1].numpy())
     assert counts[0] > saved_model.WINDOWS_AT_A_TIME
     assert counts[1] == counts[2] == 1
-    outputs = verify.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=texts)
+    outputs = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=texts)
     expected = pipeline.predict(texts)
     assert [label.decode() for label in outputs["label"]] == [answer["label"] for answer in expected]
     np.testing.assert_allclose(outputs["score"], [answer["score"] for answer in expected], atol=1e-5)

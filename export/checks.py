@@ -1,0 +1,53 @@
+"""The check texts that are stored beside every artefact: each with its token ids and the logits that it must get."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from .signatures import CHECK_FILE
+
+
+def write_checks(folder: pathlib.Path, checks: list[dict[str, Any]]) -> None:
+    """Writes check rows: `text`, `rows` (lists of token ids; several for windows) and `logits`."""
+    lines = "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in checks)
+    (folder / CHECK_FILE).write_text(lines, encoding="utf-8")
+
+
+def read_checks(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads what `write_checks` wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is empty or damaged.
+    """
+    path = folder / CHECK_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"No {CHECK_FILE} in {folder}: the artefact cannot be verified.")
+    try:
+        checks = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        complete = bool(checks) and all({"text", "rows", "logits"} <= set(row) for row in checks)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not complete:
+        raise ValueError(f"{path} is damaged: it needs rows with text, rows and logits.")
+    return checks
+
+
+def token_batch(rows: list[list[int]], length: int) -> dict[str, np.ndarray]:
+    """Pads rows of token ids to the inputs of a token signature.
+
+    Args:
+        rows: Lists of token ids, `[CLS]` and `[SEP]` included.
+        length: int, length to pad to.
+
+    Returns:
+        Dict of int32 arrays of shape (rows, length) under the names of the artefact.
+    """
+    ids = np.zeros((len(rows), length), np.int32)
+    mask = np.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return {"input_word_ids": ids, "input_mask": mask, "input_type_ids": np.zeros_like(ids)}
