@@ -86,7 +86,14 @@ def test_example_of_a_docstring_runs(name, tmp_path, monkeypatch):
         run(code, path, start + line - 1, namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+# README fine-tunes and exports the real MiniLM: two to three minutes.
+PAGES_TO_RUN = [
+    pytest.param(page, marks=[pytest.mark.slow] if page.name == "README.md" and page.parent == ROOT else [])
+    for page in PAGES
+]
+
+
+@pytest.mark.parametrize("page", PAGES_TO_RUN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
