@@ -195,6 +195,23 @@ def test_known_difference_lone_surrogates_are_dropped(minilm_tokenizer, hugging_
         hugging_face(["fi\ud800lm"])
 
 
+def test_known_difference_flags_of_special_tokens_are_not_obeyed(minilm_folder, tmp_path):
+    import json
+
+    from tokenizers import Tokenizer
+
+    from keras_transformer.text import TextPacker
+
+    content = json.loads((minilm_folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["padding"] = content["truncation"] = None
+    for flag, text in (("single_word", "film[MASK]s"), ("normalized", "film [mask]")):
+        for token in content["added_tokens"]:
+            token |= {"single_word": False, "normalized": False, flag: True}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+        ours = TextPacker.load(tmp_path).tokenizer.tokenize([text]).to_list()
+        assert ours != encode(Tokenizer.from_file(str(tmp_path / "tokenizer.json")), [text])
+
+
 # Special tokens in the text.
 
 
@@ -238,6 +255,8 @@ def test_special_tokens_of_other_names():
 def test_special_tokens_that_cannot_be_found_are_refused(name, token, message):
     with pytest.raises(ValueError, match=message):
         WordPieceTokenizer([*SPECIAL, token, "film"], special_tokens={name: token})
+    if name == "mask_token":
+        WordPieceTokenizer([*SPECIAL, token, "film"], special_tokens={name: token}, split_special_tokens=True)
 
 
 # Offsets.
