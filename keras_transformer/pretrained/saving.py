@@ -83,7 +83,7 @@ def save_huggingface(
         if packer is not None:
             packer.save(folder)
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        # transformers refuses a file that does not say which framework's layout it has.
+        # transformers 4 refuses a file that does not say which framework's layout it has.
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return target
 

@@ -1,5 +1,6 @@
 """Where pretrained weights come from: the installed MiniLM package, a folder, or the Hugging Face hub and its cache."""
 
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -37,7 +38,7 @@ def resolve(init: str | os.PathLike[str]) -> Path:
         The `pathlib.Path` of a folder that holds a `config.json` and weights in a format that is read.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or it lacks the configuration or the weights.
+        FileNotFoundError: If there is no such folder, or it (or the repository) lacks the configuration or the weights.
         ValueError: If `init` is malformed, or the weights are stored as a pickle.
         ConnectionError: If the hub is needed and cannot be reached, or has no such repository.
 
@@ -124,7 +125,7 @@ def _resolve_minilm() -> Path:
             return check_folder(folder)
     try:
         return _from_hub(MINILM_REPOSITORY, None)
-    except (ConnectionError, ModuleNotFoundError) as error:
+    except ConnectionError as error:
         raise FileNotFoundError(
             "The MiniLM weights were not found: the package is not installed, the hub's cache does not hold "
             f"{MINILM_REPOSITORY}, and the hub gave none. Install them with: "
@@ -133,20 +134,14 @@ def _resolve_minilm() -> Path:
 
 
 def _from_hub(repository: str, revision: str | None) -> Path:
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise ModuleNotFoundError(
-            f"'hf:{repository}' needs the package huggingface_hub. Install it with: pip install huggingface_hub"
-        )
     import huggingface_hub
 
     arguments = {"repo_id": repository, "revision": revision, "allow_patterns": list(_HUB_PATTERNS)}
-    try:
+    with contextlib.suppress(OSError):  # not in the cache
         folder = Path(huggingface_hub.snapshot_download(local_files_only=True, **arguments))
-        # The cache may hold only a part of a repository, such as a tokenizer that another program fetched.
+        # The cache may hold only a part of a repository, such as a pickle or a tokenizer that another program fetched.
         if (folder / "config.json").is_file() and _has_weights(folder):
-            return check_folder(folder)
-    except OSError:
-        pass  # not in the cache
+            return folder
     try:
         folder = Path(huggingface_hub.snapshot_download(**arguments))
     except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
@@ -155,4 +150,9 @@ def _from_hub(repository: str, revision: str | None) -> Path:
             f"The repository {repository!r} is not in the hub's cache and could not be downloaded ({reason}). "
             f"Check the name and the network, or download the folder elsewhere and give its path."
         ) from error
+    if (folder / "config.json").is_file() and not _has_weights(folder):
+        raise FileNotFoundError(
+            f"The repository has no weights in safetensors, and pickled ones are not downloaded; convert them with "
+            f"transformers (`save_pretrained` writes safetensors). Received: 'hf:{repository}'"
+        )
     return check_folder(folder)

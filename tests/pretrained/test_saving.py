@@ -7,6 +7,7 @@ import stat
 import keras
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from keras_transformer import pretrained
@@ -202,7 +203,7 @@ def test_wrong_arguments(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_config_is_plain_json(tmp_path):
+def test_config_and_metadata(tmp_path):
     pretrained.save_huggingface(make_classifier(pooling="mean"), None, tmp_path / "model")
     values = json.loads((tmp_path / "model" / "config.json").read_text())
     assert values["model_type"] == "bert"
@@ -212,3 +213,5 @@ def test_config_is_plain_json(tmp_path):
         "pooling": "mean",
         "dropout": 0.15,
     }
+    with safe_open(tmp_path / "model" / "model.safetensors", framework="numpy") as file:
+        assert file.metadata() == {"format": "pt"}  # without it transformers 4 refuses the file

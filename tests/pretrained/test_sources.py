@@ -66,10 +66,11 @@ def test_hub_repository(hub, write_bert, tmp_path):
     assert pretrained.resolve("hf:owner/name") == folder
     assert pretrained.resolve("hf:owner/name@v1.0") == folder
     assert hub.calls == [("owner/name", None, True), ("owner/name", "v1.0", True)]
-    # A cache that holds only the tokenizer is no answer.
+    # A cache that another program filled, with a pickle and no safetensors, is no answer.
     partial = tmp_path / "partial"
     partial.mkdir()
     (partial / "config.json").write_text("{}")
+    (partial / "pytorch_model.bin").write_bytes(b"")
     hub.cache, hub.remote = {"owner/name": partial}, {"owner/name": folder}
     assert pretrained.resolve("hf:owner/name") == folder
     assert hub.calls[-1] == ("owner/name", None, False)
@@ -102,9 +103,9 @@ def test_the_real_hub_client_with_a_filled_cache(tmp_path, monkeypatch, write_be
 
 def test_a_repository_with_pickles_only(hub, write_bert):
     folder = write_bert()
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()  # what the patterns leave of such a repository
     hub.remote["owner/name"] = folder
-    with pytest.raises(ValueError, match="a pickle"):
+    with pytest.raises(FileNotFoundError, match=r"pickled ones are not downloaded.*'hf:owner/name'"):
         pretrained.resolve("hf:owner/name")
 
 
