@@ -100,12 +100,15 @@ class TextPipeline:
             pooling: "mean" or "first".
             max_length: Longest input in tokens; None means as many as the model has positions.
             truncation: "head", "head_tail" or "windows"; see `TextPacker`.
-            **encoder_options: Fields of `EncoderConfig` that replace those of the checkpoint, such as `dropout`.
+            **encoder_options: Arguments of `pretrained.load_encoder` that change the checkpoint's encoder: `dropout`,
+                `attention_dropout`, `num_layers`, ...
 
         Returns:
             The pipeline.
         """
         folder = pretrained.resolve(init)
+        # A pooler that no head reads would be carried along untrained.
+        encoder_options.setdefault("pooler", False if pooling == "mean" else None)
         encoder = pretrained.load_encoder(folder, **encoder_options)
         packer = pretrained.load_packer(
             folder, max_length=max_length or encoder.config.max_length, truncation=truncation
