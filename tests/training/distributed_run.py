@@ -1,8 +1,11 @@
-"""Trains a small classifier under one strategy and writes what happened; a process of its own for each strategy.
+"""Trains a small classifier on one device and on two replicas and writes what happened; see test_distributed.py.
 
-Run as `python distributed_run.py STRATEGY OUTPUT.npz STEPS`: logical devices must be set before TensorFlow starts.
+Run as `python distributed_run.py FOLDER STEPS [STEPS_PER_EXECUTION]`, in a process of its own: the CPU can only be
+split into two devices before TensorFlow starts.
 """
 
+import json
+import pathlib
 import sys
 
 import keras
@@ -84,13 +87,12 @@ class Recorder(keras.callbacks.Callback):
         self.norms.append(float(self.model.optimizer.gradient_norm.numpy()))
 
 
-def main(name: str, output: str, steps: int) -> None:
-    strategy = strategies.create(name, logical_cpus=2 if name == "mirrored" else None)
-    assert strategy.num_replicas_in_sync == (2 if name == "mirrored" else 1)
-    parts = batches(steps // 4, seed=0)
-    distributed, recorder = build(strategy, steps), Recorder()
-    history = distributed.fit(dataset(parts), epochs=4, verbose=0, callbacks=[recorder]).history
-    held_out = batches(6, seed=1)
+def run(strategy, steps: int, output: pathlib.Path, steps_per_execution: int = 1) -> None:
+    """Trains, evaluates and predicts, and writes losses, norms, metrics, logits and weights."""
+    parts, held_out = batches(steps // 4, seed=0), batches(6, seed=1)
+    before = [part[2].copy() for part in parts]
+    distributed, recorder = build(strategy, steps, steps_per_execution=steps_per_execution), Recorder()
+    history = distributed.fit(dataset(parts), epochs=4, verbose=0, shuffle=False, callbacks=[recorder]).history
     measured = distributed.evaluate(dataset(held_out), return_dict=True, verbose=0)
     logits = distributed.predict(dataset(held_out).map(lambda x, y, w: x), verbose=0)["logits"]
     np.savez(
@@ -98,11 +100,61 @@ def main(name: str, output: str, steps: int) -> None:
         losses=recorder.losses,
         norms=recorder.norms,
         logits=logits,
+        data_intact=all(np.array_equal(a, b[2]) for a, b in zip(before, parts, strict=True)),
         **{f"measured/{k}": v for k, v in measured.items()},
         **{f"history/{k}": v for k, v in history.items()},
         **{f"weights/{v.path}": v.numpy() for v in distributed.model.trainable_variables},
     )
 
 
+def refusals(strategy) -> dict[str, str]:
+    """Returns the messages for what does not work on two replicas."""
+
+    def message(make):
+        try:
+            make()
+        except ValueError as error:
+            return str(error)
+        return "no error"
+
+    def model():
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+    def compiled(make_optimizer, within=True, make_metrics=list, **options):
+        with strategy.scope():
+            distributed = DistributedModel(model(), examples_per_step=1)
+            optimizer, metrics = make_optimizer() if within else None, make_metrics() if within else None
+        if not within:
+            optimizer, metrics = make_optimizer(), make_metrics()
+        return lambda: distributed.compile(optimizer, losses.for_kind("single_label"), metrics, **options)
+
+    def model_outside():
+        inner = model()
+        with strategy.scope():
+            other = DistributedModel(model(), 1)
+        other.model = inner
+        other.compile("sgd", losses.for_kind("single_label"))
+
+    adam = optimizers.AdamW
+    cases = {
+        "keras clipping": compiled(lambda: keras.optimizers.Adam(1e-3, global_clipnorm=1.0)),
+        "accumulation": compiled(lambda: adam(1e-3, gradient_accumulation_steps=2)),
+        "xla": compiled(lambda: adam(1e-3), jit_compile=True),
+        "optimizer outside": compiled(lambda: adam(1e-3), within=False),
+        "metric outside": compiled(lambda: "sgd", within=False, make_metrics=lambda: [keras.metrics.Mean()]),
+        "model outside": model_outside,
+        "fine": compiled(lambda: adam(1e-3, global_clipnorm=1.0)),
+    }
+    return {name: message(case) for name, case in cases.items()}
+
+
+def main(folder: pathlib.Path, steps: int, steps_per_execution: int = 1) -> None:
+    mirrored = strategies.create("mirrored", logical_cpus=2)
+    assert mirrored.num_replicas_in_sync == 2
+    run(strategies.create("one_device"), steps, folder / "one_device.npz")
+    run(mirrored, steps, folder / "mirrored.npz", steps_per_execution)
+    (folder / "refusals.json").write_text(json.dumps(refusals(mirrored)))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:]))
