@@ -25,8 +25,8 @@ class EncoderBlock(keras.layers.Layer):
 
     Call arguments:
         x: Float tensor of shape (batch, length, hidden_dim).
-        attention_bias: Float tensor broadcast to (batch, heads, length, length), or None; see `PaddingMask`.
-        row_valid: Float tensor broadcast to (batch, heads, length, 1), or None; see `PaddingMask`.
+        attention_bias: Float tensor broadcast to (batch, heads, length, length), or None; see `PaddingBias`.
+        row_valid: Float tensor broadcast to (batch, heads, length, 1), or None; see `PaddingBias`.
         training: Whether dropout is active.
 
     Returns:

@@ -14,7 +14,9 @@ class TransformerEncoder(keras.Model):
 
     Args:
         config: `EncoderConfig` or its dict.
-        **kwargs: Arguments of `keras.Model`; `dtype` sets the dtype policy of every layer.
+        dtype: Dtype or dtype policy of every layer; None means the global one.
+        name: Name of the model. Default "encoder".
+        trainable: Whether the weights are trained. Default True.
 
     Call arguments:
         inputs: Dict of int32 tensors of shape (batch, length): `token_ids`, `segment_ids` (0 for single texts), and
@@ -43,7 +45,9 @@ class TransformerEncoder(keras.Model):
         ```
     """
 
-    def __init__(self, config: EncoderConfig | dict, *, dtype: Any = None, name: str = "encoder", **kwargs):
+    def __init__(
+        self, config: EncoderConfig | dict, *, dtype: Any = None, name: str = "encoder", trainable: bool = True
+    ):
         config = EncoderConfig.from_dict(config)
 
         # Layers
@@ -63,7 +67,7 @@ class TransformerEncoder(keras.Model):
             "sincos": (layers.SinCosPositions, {}),
         }[config.position]
         self.positions = scheme(config.max_length, config.hidden_dim, **extra, name="positions", **policy)
-        self.mask = layers.PaddingMask(config.mask_fill, name="mask", **policy)
+        self.mask = layers.PaddingBias(config.mask_fill, name="mask", **policy)
         self.blocks = [
             layers.EncoderBlock(
                 config.hidden_dim,
@@ -96,7 +100,7 @@ class TransformerEncoder(keras.Model):
         outputs = {"sequence_output": sequence}
         if self.pooler is not None:
             outputs["pooled_output"] = self.pooler(sequence[:, 0])
-        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
 
         # Config
         self.config = config

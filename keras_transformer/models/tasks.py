@@ -50,7 +50,8 @@ class TextClassifier(keras.Model):
         kind: "single_label" (default), "multi_label" or "regression".
         pooling: "mean" (default) over the real tokens, or "first" token.
         dropout: Dropout rate before the dense layer. Default 0.1.
-        **kwargs: Arguments of `keras.Model`.
+        name: Name of the model. Default "text_classifier".
+        trainable: Whether the weights are trained. Default True.
 
     Call arguments:
         inputs: The dict that the encoder takes.
@@ -89,7 +90,7 @@ class TextClassifier(keras.Model):
         dropout: float = 0.1,
         *,
         name: str = "text_classifier",
-        **kwargs,
+        trainable: bool = True,
     ):
         check_positive("num_outputs", num_outputs)
         check_choice("kind", kind, KINDS)
@@ -116,7 +117,7 @@ class TextClassifier(keras.Model):
         }
         sequence = encoder(inputs)["sequence_output"]
         logits = self.classify(sequence, inputs["padding_mask"])
-        super().__init__(inputs=inputs, outputs={"logits": logits}, name=name, **kwargs)
+        super().__init__(inputs=inputs, outputs={"logits": logits}, name=name, trainable=trainable)
 
         # Config
         self.num_outputs = num_outputs

@@ -27,7 +27,7 @@ def variable_depths(model: Any) -> dict[str, int]:
             vocabulary_size=100, hidden_dim=32, num_layers=2,
             attention=AttentionConfig(num_heads=4), feed_forward=FeedForwardConfig(intermediate_dim=64),
         )
-        depths = variable_depths(TextClassifier(TransformerEncoder(config)))
+        depths = variable_depths(TextClassifier(TransformerEncoder(config), num_outputs=2))
         assert depths["embeddings/token_table"] == 0 and depths["head/kernel"] == 3
         ```
     """

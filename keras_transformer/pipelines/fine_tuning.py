@@ -49,6 +49,23 @@ def fine_tune(
 
     Raises:
         ValueError: For labels that do not fit, or only one class.
+
+    Example:
+        ```python
+        import keras_transformer
+        from keras_transformer.layers import AttentionConfig, FeedForwardConfig
+        from keras_transformer.models import EncoderConfig
+
+        config = EncoderConfig(
+            vocabulary_size=100, hidden_dim=32, num_layers=1, max_length=16,
+            attention=AttentionConfig(num_heads=2), feed_forward=FeedForwardConfig(intermediate_dim=64),
+        )
+        pipeline = keras_transformer.fine_tune(
+            ["a good film", "a bad film"] * 20, ["yes", "no"] * 20,
+            init="scratch", config=config, epochs=10, learning_rate=5e-3, verbose=0,
+        )
+        assert pipeline.predict(["good", "bad"])[0]["label"] == "yes"
+        ```
     """
     if config is not None and init != "scratch":
         raise ValueError(f"config is for init='scratch'; pretrained weights bring their own. Received: init={init!r}")

@@ -38,6 +38,23 @@ class TextPipeline:
 
     Raises:
         ValueError: If names, vocabulary or length do not fit the model.
+
+    Example:
+        ```python
+        from keras_transformer import TextPipeline
+        from keras_transformer.layers import AttentionConfig, FeedForwardConfig
+        from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
+        from keras_transformer.text import TextPacker, WordPieceTokenizer
+
+        tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"])
+        config = EncoderConfig(
+            vocabulary_size=7, hidden_dim=32, num_layers=1, max_length=16,
+            attention=AttentionConfig(num_heads=2), feed_forward=FeedForwardConfig(intermediate_dim=64),
+        )
+        model = TextClassifier(TransformerEncoder(config), num_outputs=2)
+        pipeline = TextPipeline(model, TextPacker(tokenizer, max_length=16), ["negative", "positive"])
+        assert set(pipeline.predict(["good"])[0]["probabilities"]) == {"negative", "positive"}
+        ```
     """
 
     def __init__(

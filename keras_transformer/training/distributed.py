@@ -80,6 +80,10 @@ class DistributedModel(keras.Model):
         """Calls the model."""
         return self.model(inputs, training=training)
 
+    def compute_output_shape(self, input_shape):
+        """Returns what the model's own gives."""
+        return self.model.compute_output_shape(input_shape)
+
     def compile(
         self,
         optimizer: keras.optimizers.Optimizer | str,

@@ -13,7 +13,7 @@ from keras_transformer.layers import (
     LearnedPositions,
     MultiHeadAttention,
     NormConfig,
-    PaddingMask,
+    PaddingBias,
     SinCosPositions,
     TransformerEmbedding,
 )
@@ -65,7 +65,7 @@ def test_encoder_block_equals_its_formula(norm_first, activation):
     )
     x = random(2, 5, 16)
     mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
-    bias, valid = PaddingMask()(mask)
+    bias, valid = PaddingBias()(mask)
     got = block(np.float32(x), attention_bias=bias, row_valid=valid)
     expected = reference_block(block, x, np.array(bias, "float64"), np.array(valid))
     np.testing.assert_allclose(got, expected, atol=2e-5)
@@ -103,7 +103,7 @@ def test_cross_attention_reads_the_other_sequence():
 def test_attention_returns_the_same_output_with_and_without_weights():
     layer = MultiHeadAttention(hidden_dim=8, num_heads=2)
     x = np.float32(random(2, 4, 8))
-    bias, valid = PaddingMask()(np.array([[1, 1, 0, 0], [0, 0, 0, 0]]))
+    bias, valid = PaddingBias()(np.array([[1, 1, 0, 0], [0, 0, 0, 0]]))
     plain = layer(x, attention_bias=bias, row_valid=valid)
     with_weights, _ = layer(x, attention_bias=bias, row_valid=valid, return_weights=True)
     np.testing.assert_allclose(plain, with_weights, atol=1e-6)
@@ -146,8 +146,8 @@ def test_embedding_sums_its_three_tables():
         (lambda: FeedForwardConfig(16, "swish"), "activation must be one of"),
         (lambda: NormConfig(0.0), "epsilon must be above 0"),
         (lambda: AttentionConfig.from_dict({"num_head": 2}), "no field 'num_head'. Did you mean 'num_heads'"),
-        (lambda: PaddingMask(1.0), "fill_value must be negative"),
-        (lambda: PaddingMask()(np.ones((1, 2, 3))), r"padding_mask must have shape \(batch, length\)"),
+        (lambda: PaddingBias(1.0), "fill_value must be negative"),
+        (lambda: PaddingBias()(np.ones((1, 2, 3))), r"padding_mask must have shape \(batch, length\)"),
         (lambda: LearnedPositions(4, 8)(np.zeros((1, 5), "int32")), "has 4 positions.*Received: length=5"),
         (lambda: TransformerEmbedding(5, 4)(np.zeros((1, 2), "int32")), "pass segment_ids"),
         (

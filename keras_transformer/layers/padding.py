@@ -7,7 +7,7 @@ from keras_transformer.ops.masks import MASK_FILL
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class PaddingMask(keras.layers.Layer):
+class PaddingBias(keras.layers.Layer):
     """Turns a padding mask into an additive attention bias and a row-valid factor.
 
     Args:
@@ -27,9 +27,9 @@ class PaddingMask(keras.layers.Layer):
     Example:
         ```python
         import numpy as np
-        from keras_transformer.layers import PaddingMask
+        from keras_transformer.layers import PaddingBias
 
-        bias, valid = PaddingMask()(np.array([[1, 1, 0]]))
+        bias, valid = PaddingBias()(np.array([[1, 1, 0]]))
         assert np.array(bias).tolist() == [[[[0, 0, -30000]]]] and float(valid[0, 0, 0, 0]) == 1
         ```
     """
