@@ -6,8 +6,8 @@ from keras_transformer.layers.dropout import Dropout
 from keras_transformer.layers.embeddings import LearnedPositions, SinCosPositions, TransformerEmbedding
 from keras_transformer.layers.encoder import EncoderBlock
 from keras_transformer.layers.feed_forward import FeedForward
-from keras_transformer.layers.padding import PaddingBias
 from keras_transformer.layers.normalization import LayerNorm
+from keras_transformer.layers.padding import PaddingBias
 from keras_transformer.layers.parts import AttentionConfig, FeedForwardConfig, NormConfig
 from keras_transformer.layers.pooling import FirstTokenPooling, MeanPooling
 
