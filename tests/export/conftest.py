@@ -38,7 +38,7 @@ def exported(tmp_path_factory) -> Exported:
     """All three artefacts of a tiny pipeline with a temperature."""
     from keras_transformer.export import export_pipeline
 
-    pipeline = make_pipeline(temperature=1.5)
+    pipeline = make_pipeline(num_layers=2, temperature=1.5)
     folder = tmp_path_factory.mktemp("exported") / "export"
     export_pipeline(pipeline, folder)
     return Exported(pipeline, folder)

@@ -18,7 +18,8 @@ from tests.export.tiny_pipeline import TEXTS, make_pipeline
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_kind_multi_label(tmp_path):
+@pytest.mark.slow
+def test_kind_multi_label_in_tflite(tmp_path):
     pipeline = make_pipeline("multi_label", ("action", "comedy", "drama"), threshold=0.4, temperature=2.0)
     report = export_pipeline(pipeline, tmp_path, ["tflite_text"])
     assert report["written"] == ["tflite/text.tflite"]
@@ -32,7 +33,7 @@ def test_kind_multi_label(tmp_path):
     np.testing.assert_allclose(outputs["probabilities"], named, atol=1e-5)
 
 
-def test_kind_regression(tmp_path):
+def test_kind_regression_in_a_saved_model(tmp_path):
     pipeline = make_pipeline("regression", ("stars",))
     export_pipeline(pipeline, tmp_path, ["saved_model"])
     outputs = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=["good", "bad film"])

@@ -13,8 +13,10 @@ TEXTS = [
 ]
 
 
-def make_pipeline(kind="single_label", class_names=("negative", "positive"), truncation="head", **options):
-    """An untrained pipeline of two layers and 24 tokens."""
+def make_pipeline(
+    kind="single_label", class_names=("negative", "positive"), truncation="head", num_layers=1, **options
+):
+    """An untrained pipeline of 24 tokens."""
     import keras
 
     from keras_transformer.layers import AttentionConfig, FeedForwardConfig
@@ -26,7 +28,7 @@ def make_pipeline(kind="single_label", class_names=("negative", "positive"), tru
     config = EncoderConfig(
         vocabulary_size=len(VOCABULARY),
         hidden_dim=16,
-        num_layers=2,
+        num_layers=num_layers,
         max_length=24,
         attention=AttentionConfig(num_heads=2),
         feed_forward=FeedForwardConfig(intermediate_dim=32),
