@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_transformer import data
+from keras_transformer.data.weights import row_weights
 from keras_transformer.training import faults, state
 from keras_transformer.training.checkpoints import CheckpointStore
 from keras_transformer.training.progress import ProgressBar
@@ -85,6 +86,7 @@ class Fit:
     ) -> None:
         self.model = model
         self.examples = (rows, labels, weights)
+        self.row_weights = row_weights(rows, weights)
         self.plan = plan
         self.validate = validate
         self.monitor = monitor
@@ -225,7 +227,7 @@ class _Steps(keras.callbacks.Callback):
         fit.logs = {name: float(logs[name]) for name in sorted(logs, key=lambda name: (name != "loss", name))}
         now.step += 1
         step = fit.global_step
-        weight = float(fit.examples[2][chosen].sum())
+        weight = float(fit.row_weights[chosen].sum())
         before, mean = now.running
         now.running = [before + weight, fit.logs["loss"]]
         # Keras reports the mean since the last validation; the curve wants the loss of this step.

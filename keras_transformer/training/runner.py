@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_transformer import data, evaluation, losses, optimizers
+from keras_transformer import data, evaluation, losses, ops, optimizers
 from keras_transformer.evaluation.arrays import check_tools
 from keras_transformer.pipelines import TextPipeline, load, score_rows
 from keras_transformer.pipelines.text_pipeline import choose_check_texts
@@ -78,6 +78,7 @@ def run(
             "strategy": strategy,
             "replicas": devices.num_replicas_in_sync,
             "deterministic": deterministic,
+            "product_dtype": ops.choose_product_dtype(recipe.train.product_dtype),
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
         }
         folder.record(processes=[*folder.run().get("processes", []), process])
