@@ -21,7 +21,7 @@ _HARD_TEXTS = (
     "Good.",
     "A film that I did not expect to like, and did not.",
     "Café, naïve, coöperate: accents — and “quotes”.",
-    "很好的电影 😀 [MASK] <br />",
+    "很好的电影 😀 [MASK] <br /> \u2028\x85\r\n\0",
     "one two three four five six seven eight nine ten " * 100,
 )
 
@@ -362,7 +362,8 @@ def load(folder: str | os.PathLike) -> TextPipeline:
 
 def read_check_texts(folder: str | os.PathLike) -> list[tuple[str, list[float]]]:
     """Returns the texts and logits that were stored when a pipeline was saved."""
-    lines = (pathlib.Path(folder) / "check.jsonl").read_text("utf-8").splitlines()
+    # Not splitlines: JSON leaves U+2028 and its like in a text as they are, and they are no ends of lines here.
+    lines = (pathlib.Path(folder) / "check.jsonl").read_text("utf-8").removesuffix("\n").split("\n")
     return [(entry["text"], entry["logits"]) for entry in map(json.loads, lines)]
 
 

@@ -12,8 +12,8 @@ IMDB = Recipe()
 # Fifteen minutes on two CPU cores, environment and export included: a part of the reviews, one epoch, shorter texts.
 DEMO = Recipe(
     data=DataRecipe(
-        train_examples=6400,
-        validation_examples=1000,
+        train_examples=4000,
+        validation_examples=500,
         max_length=256,
         truncation="head_tail",
     ),

@@ -177,3 +177,11 @@ def test_saved_settings_are_plain_json(trained, tmp_path):
     settings = json.loads((tmp_path / "model" / "pipeline.json").read_text())
     assert settings["class_names"] == ["bad", "good"]
     assert settings["kind"] == "single_label"
+
+
+def test_check_texts_survive_every_kind_of_line_end(trained, tmp_path):
+    texts = ["one\u2028two", "three\x85four", "five\r\nsix", "seven\x0beight\x1cnine", ""]
+    trained.check_texts = texts
+    trained.save(tmp_path / "model")
+    assert [text for text, _ in read_check_texts(tmp_path / "model")] == texts
+    assert keras_transformer.load(tmp_path / "model").check_texts == texts
