@@ -6,6 +6,7 @@ Flags become one Recipe; all the work is done in `keras_transformer.training` an
 import json
 import logging
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -178,7 +179,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         if FLAGS.debug:
             raise
-        message = " ".join(str(error).split()) or "no message"
+        message = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split())) or "no message"
         name = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
         print(f"error: {name}{message} (--debug shows the traceback)", file=sys.stderr)
         return 1

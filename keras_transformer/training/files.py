@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMPORARY = ".tmp-"
+_FULL = "No space left on the disk"
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -56,10 +57,10 @@ def read_json(path: Path) -> Any:
 
 def explain_os_error(error: OSError, path: Path) -> OSError:
     """Return the error of a full disk with a message that says what to do; any other error as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and not str(error.strerror).startswith(_FULL):
         return OSError(
             error.errno,
-            f"No space left on the disk while writing {path}; nothing half written was kept. "
+            f"{_FULL} while writing {path}; nothing half written was kept. "
             "Free some space and give the same command again: it goes on from the last checkpoint",
         )
     return error
