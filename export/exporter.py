@@ -188,7 +188,7 @@ def _write(pipeline, contract, rows, wanted, stage, tolerance) -> list[dict[str,
         _write_beside(folder, contract, rows)
         # Who feeds token ids needs the vocabulary that they belong to.
         packer.save(folder)
-        convert(model, conversions, stage)
+        convert(conversions, stage)
         paths.extend(conversion.path for conversion in conversions)
     return [describe(path, verify_one(path, tolerance), stage, tolerance) for path in paths]
 

@@ -37,7 +37,7 @@ def write_saved_model(model, packer, contract: Contract, folder: str | pathlib.P
         TOKENS: (token_function(with_known_ranks(score), contract), token_specs(None, None)),
         TEXT_LOGITS: (text_function(score, packer, lambda logits: {LOGITS: logits}), text_specs()),
     }
-    write_archive(model, signatures, folder)
+    write_archive(signatures, folder)
 
 
 def score_function(model) -> Score:
@@ -130,11 +130,10 @@ def _in_parts(score: Score, packed: Tensors):
     return tf.reshape(logits, [parts * size, tf.shape(logits)[2]])[:count]
 
 
-def write_archive(model, signatures: dict[str, tuple[Callable, list]], folder: str | pathlib.Path) -> None:
+def write_archive(signatures: dict[str, tuple[Callable, list]], folder: str | pathlib.Path) -> None:
     """Writes functions of a model as the signatures of a SavedModel.
 
     Args:
-        model: Keras model whose weights the functions use.
         signatures: Name -> (function, list of `tf.TensorSpec`).
         folder: Folder to create.
 
@@ -146,9 +145,9 @@ def write_archive(model, signatures: dict[str, tuple[Callable, list]], folder: s
 
     from keras_transformer import ops
 
-    # Only Keras' archive tracks the weights; converted from a `tf.Module` around the model they would be lost.
+    # Only Keras' archive tracks the weights; converted from a `tf.Module` around the model they would be lost. It finds
+    # them through the functions that read them: `archive.track(model)` would write every weight a second time.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     try:
         with ops.products_in("float32"):
             for name, (function, specs) in signatures.items():

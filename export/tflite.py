@@ -70,11 +70,10 @@ def text_model_refused(packer) -> str | None:
     return None if supported else f"No .tflite that takes text can be written: {reason}"
 
 
-def convert(model, conversions: Sequence[Conversion], scratch_dir: str | pathlib.Path) -> None:
+def convert(conversions: Sequence[Conversion], scratch_dir: str | pathlib.Path) -> None:
     """Writes `.tflite` files, unchecked but for their operators; `export_pipeline` writes, verifies and renames them.
 
     Args:
-        model: Keras model whose weights the functions use.
         conversions: The files to write.
         scratch_dir: Folder for temporary files, as large as the weights once for each file.
 
@@ -86,7 +85,7 @@ def convert(model, conversions: Sequence[Conversion], scratch_dir: str | pathlib
         jobs = []
         for i, conversion in enumerate(conversions):
             source = f"{scratch}/{i}"
-            write_archive(model, {SERVING: (conversion.function, conversion.specs)}, source)
+            write_archive({SERVING: (conversion.function, conversion.specs)}, source)
             jobs.append([source, str(conversion.path), bool(conversion.custom_operators)])
         script = pathlib.Path(__file__).with_name("_convert.py")
         # -P: the folder of the script holds modules whose names must not hide others.
