@@ -27,6 +27,7 @@ def test_every_field_can_be_overridden_and_changes_the_identity():
         "data.truncation": "windows",
         "data.bucket_lengths": "16,32",
         "train.monitor": "loss",
+        "train.product_dtype": "bfloat16",
         "export.formats": "tflite",
     }
     seen = {Recipe().identity()}
