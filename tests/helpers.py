@@ -201,7 +201,7 @@ CASES = [
         parameters=2 * HIDDEN,
     ),
     Case(
-        f"{_LAYERS}.masks.PaddingBias",
+        f"{_LAYERS}.padding.PaddingBias",
         "fill value",
         lambda: {"fill_value": -30.0},
         lambda: {"padding_mask": padding_mask(LENGTH, 4, 1)},
