@@ -122,7 +122,7 @@ class DistributedModel(keras.Model):
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
             if strategy.num_replicas_in_sync > 1:
-                self._check_replicated(optimizer, jit_compile)
+                self._check_replicated(optimizer, jit_compile, steps_per_execution)
             variables = [*self.model.variables, *optimizer.variables]
             self._check_scope(variables + [v for m in (*metrics, *weighted_metrics) for v in m.variables])
             super().compile(
@@ -138,8 +138,8 @@ class DistributedModel(keras.Model):
         self.step_metrics = list(metrics)
         self.weighted_step_metrics = list(weighted_metrics)
 
-    def _check_replicated(self, optimizer, jit_compile: bool) -> None:
-        """Refuses what Keras gets wrong on several replicas."""
+    def _check_replicated(self, optimizer, jit_compile: bool, steps_per_execution: int) -> None:
+        """Refuses what Keras or TensorFlow get wrong on several replicas."""
         clips = any(getattr(optimizer, n, None) for n in ("clipnorm", "clipvalue", "global_clipnorm"))
         if clips and not isinstance(optimizer, AdamW):
             raise ValueError(
@@ -153,6 +153,14 @@ class DistributedModel(keras.Model):
             )
         if jit_compile:
             raise ValueError("XLA does not work on several replicas. Received: jit_compile=True")
+        # Private to TensorFlow 2.21, hence the default; other ways of summing than collectives are fine.
+        summing = type(getattr(self.distribute_strategy.extended, "_cross_device_ops", None)).__name__
+        if steps_per_execution > 1 and summing == "CollectiveAllReduce":
+            raise ValueError(
+                "TensorFlow's collectives fail inside a loop of steps. Use steps_per_execution=1, or a strategy with "
+                "cross_device_ops=tf.distribute.ReductionToOneDevice(). "
+                f"Received: steps_per_execution={steps_per_execution}"
+            )
         float16 = any(layer.dtype_policy.name == "mixed_float16" for layer in self.model._flatten_layers())
         if float16:
             raise ValueError("Loss scaling is wrong on several replicas. Use mixed_bfloat16. Received: mixed_float16")

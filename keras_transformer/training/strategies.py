@@ -52,7 +52,11 @@ def create(
         if len(devices) > 1:
             raise ValueError(f"Strategy 'one_device' takes one device; 'mirrored' takes several. Received: {devices}")
         return tf.distribute.OneDeviceStrategy(devices[0]) if devices else tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy(devices or _logical_devices("GPU") or _logical_devices("CPU"))
+    devices = devices or _logical_devices("GPU") or _logical_devices("CPU")
+    # TensorFlow 2.21's collectives fail inside a loop of steps (`steps_per_execution`); CPUs do not need them.
+    on_cpu = all(device.startswith("CPU") for device in devices)
+    reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
 
 
 def _logical_devices(kind: str | None = None) -> list[str]:

@@ -136,10 +136,15 @@ def refusals(strategy) -> dict[str, str]:
         other.compile("sgd", losses.for_kind("single_label"))
 
     adam = optimizers.AdamW
+    collective = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])  # without strategies.create: TensorFlow's default
+    with collective.scope():
+        collective_model = DistributedModel(model(), 1)
+    one_loss = losses.for_kind("single_label")
     cases = {
         "keras clipping": compiled(lambda: keras.optimizers.Adam(1e-3, global_clipnorm=1.0)),
         "accumulation": compiled(lambda: adam(1e-3, gradient_accumulation_steps=2)),
         "xla": compiled(lambda: adam(1e-3), jit_compile=True),
+        "collectives in a loop": lambda: collective_model.compile("sgd", one_loss, steps_per_execution=2),
         "optimizer outside": compiled(lambda: adam(1e-3), within=False),
         "metric outside": compiled(lambda: "sgd", within=False, make_metrics=lambda: [keras.metrics.Mean()]),
         "model outside": model_outside,

@@ -38,10 +38,8 @@ def runs(folder):
     return _two_replicas(folder, 200)
 
 
-def _assert_same_training(one, two):
-    """Losses and weights within 1e-5, relative."""
-    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
-    np.testing.assert_allclose(two["norms"], one["norms"], rtol=1e-5)
+def _assert_same_weights(one, two):
+    """Every variable within 1e-5 of its largest value."""
     for name in (n for n in one if n.startswith("weights/")):
         if name.endswith("key/bias"):
             # Softmax cancels this bias: its gradient is 0 and what it holds is rounding.
@@ -55,7 +53,9 @@ def test_two_replicas_train_as_one_device_does(runs):
     assert len(one["losses"]) == 200
     assert min(one["norms"].min(), two["norms"].min()) > CLIP_NORM, "clipping must be active at every step"
     assert one["losses"][-20:].mean() < 0.8 * one["losses"][:20].mean(), "the comparison needs weights that move"
-    _assert_same_training(one, two)
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
+    np.testing.assert_allclose(two["norms"], one["norms"], rtol=1e-5)
+    _assert_same_weights(one, two)
 
 
 def test_metrics_are_those_of_the_whole_batch_on_two_replicas(runs):
@@ -99,6 +99,7 @@ def test_what_does_not_work_on_two_replicas_is_refused(runs, folder):
         "keras clipping": "Use keras_transformer.optimizers.AdamW. Received: Adam",
         "accumulation": "Received: gradient_accumulation_steps=2",
         "xla": "Received: jit_compile=True",
+        "collectives in a loop": "Received: steps_per_execution=2",
         "optimizer outside": "inside `with strategy.scope():`. Received: 2 variables",
         "metric outside": "inside `with strategy.scope():`. Received: 2 variables",
         "model outside": "inside `with strategy.scope():`. Received: 2 variables",
@@ -110,12 +111,11 @@ def test_what_does_not_work_on_two_replicas_is_refused(runs, folder):
 
 @pytest.mark.slow
 def test_two_replicas_take_several_steps_at_once(tmp_path):
-    one, two = _two_replicas(tmp_path, 40, 4)  # ten steps an epoch: four, four and two
-    assert len(two["losses"]) == 12
-    np.testing.assert_allclose(two["history/loss"][-1], one["history/loss"][-1], rtol=1e-5)
-    _assert_same_training(
-        {k: v for k, v in one.items() if "weights" in k}, {k: v for k, v in two.items() if "weights" in k}
-    )
+    one, two = _two_replicas(tmp_path, 40, 4)
+    assert len(one["losses"]) == 40
+    assert len(two["losses"]) == 12, "the ten steps of an epoch go by four, four and two"
+    _assert_same_weights(one, two)
+    np.testing.assert_allclose(two["measured/loss"], one["measured/loss"], rtol=1e-5)
 
 
 def _data(seed=0, size=12):
