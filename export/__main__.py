@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
+        if options.run is not None and not options.run.is_dir():
+            raise FileNotFoundError(f"There is no folder {options.run}. Give a run folder with --run.")
+        _load_tensorflow()
         if options.verify is not None:
             _verify(options.verify)
         else:
@@ -53,34 +56,54 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _export(options: argparse.Namespace) -> None:
-    from .exporter import export_pipeline
+def _load_tensorflow() -> None:
+    """Imports TensorFlow without the lines that its libraries write before their logging is set up."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401 - loaded here for the same reason
 
-    if not options.run.is_dir():
-        raise FileNotFoundError(f"There is no folder {options.run}. Give a run folder with --run.")
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def _export(options: argparse.Namespace) -> None:
     from keras_transformer import pipelines
 
+    from .exporter import export_pipeline
+
+    checks = _stored_checks(options.run)
     pipeline = pipelines.load(options.run)
     formats = [name.strip() for name in options.formats.split(",") if name.strip()]
     out_dir = options.output or options.run / "export"
-    report = export_pipeline(pipeline, out_dir, formats, options.version, checks=_stored_checks(options.run))
+    report = export_pipeline(pipeline, out_dir, formats, options.version, checks=checks)
     for entry in report["artefacts"]:
         if entry["path"] in report["written"]:
             size = f"{entry['bytes'] / 1e6:.1f} MB"
             print(f"{out_dir / entry['path']}  {size}  {_agreement(entry)}")
 
 
-def _stored_checks(run: pathlib.Path) -> list[tuple[str, list[float]]]:
+def _stored_checks(run: pathlib.Path) -> list[tuple[str, list[float]]] | None:
     """Returns the check texts and the logits that were stored at training, so that damaged weights are noticed."""
     from keras_transformer.pipelines import text_pipeline
 
     folder = run if (run / "pipeline.json").is_file() else run / "model"
+    path = folder / "check.jsonl"
+    if not (folder / "pipeline.json").is_file():
+        return None  # there is no pipeline at all, which loading says
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: without check texts an export cannot be verified.")
     try:
         checks = text_pipeline.read_check_texts(folder)
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{folder / 'check.jsonl'} is damaged: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     if not checks:
-        raise ValueError(f"{folder / 'check.jsonl'} is damaged: it holds no texts.")
+        raise ValueError(f"{path} is damaged: it holds no texts.")
     return checks
 
 

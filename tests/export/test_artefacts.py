@@ -13,6 +13,7 @@ import pytest
 from keras_transformer.export import operators, runners, verify
 from keras_transformer.export.checks import read_checks, token_batch, write_checks
 from keras_transformer.export.signatures import Contract
+from tests.export.tiny_pipeline import make_pipeline
 
 NUM_LAYERS = 2
 # Operators of TF Text 2.20, which TensorFlow Serving links.
@@ -88,8 +89,9 @@ def test_a_text_is_answered_alike_alone_doubled_and_among_others(exported, serve
     texts = [text if isinstance(text, bytes) else text.encode() for text in HARD]
     together = serve(exported, texts)["probabilities"]
     assert np.isfinite(together).all()
-    backwards = serve(exported, texts[::-1] * 2)["probabilities"]
-    np.testing.assert_allclose(backwards, np.tile(together[::-1], (2, 1)), atol=1e-6)
+    few = [6, 5, 1, 0, 1, 0, 4]
+    again = serve(exported, [texts[i] for i in few])["probabilities"]
+    np.testing.assert_allclose(again, together[few], atol=1e-6)
     for i in (0, 1, 4):
         np.testing.assert_allclose(serve(exported, [texts[i]])["probabilities"][0], together[i], atol=1e-6)
     np.testing.assert_allclose(together, exported.pipeline.probabilities(texts), atol=1e-5)
@@ -123,6 +125,12 @@ def test_saved_model_holds_nothing_that_a_server_lacks(exported):
     assert not found
     assert b"_XlaMustCompile" not in (exported.saved_model / "saved_model.pb").read_bytes()
     assert not list((exported.saved_model).glob("assets/*"))
+
+
+def test_saved_model_stores_every_weight_once(exported):
+    weights = sum(np.prod(weight.shape) for weight in exported.pipeline.model.weights) * 4
+    stored = (exported.saved_model / "variables" / "variables.data-00000-of-00001").stat().st_size
+    assert weights < stored + 100 < weights + 20_000
 
 
 def test_token_file_needs_no_custom_operator_and_no_shapes(exported):
@@ -228,13 +236,14 @@ def test_a_second_export_is_the_next_version_and_the_report_knows_both(exported,
 
     folder = tmp_path / "export"
     shutil.copytree(exported.folder, folder)
-    report = export_pipeline(exported.pipeline, folder, "saved_model")
+    pipeline = make_pipeline()
+    report = export_pipeline(pipeline, folder, "saved_model")
     assert report["written"] == ["saved_model/2"]
     paths = [entry["path"] for entry in report["artefacts"]]
     assert paths == ["saved_model/1", "tflite/tokens.tflite", "tflite/text.tflite", "saved_model/2"]
     assert json.loads((folder / "report.json").read_text()) == report
     with pytest.raises(FileExistsError, match="2 exists"):
-        export_pipeline(exported.pipeline, folder, ["saved_model"], version=2)
+        export_pipeline(pipeline, folder, ["saved_model"], version=2)
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["report.json", "saved_model", "tflite"]
 
