@@ -26,11 +26,12 @@ def reference_vocabulary(texts, size, **normalizer):
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(True, None), (False, None), (True, False)])
 def test_the_tokens_are_those_of_the_trainer_of_tokenizers(lowercase, strip_accents, reviews):
     texts = [*reviews[:300], "中文电影 ½ é É naïve [MASK]\x00"]
-    ours = train_wordpiece(texts, 2000, lowercase, strip_accents=strip_accents)
-    theirs = reference_vocabulary(texts, 2000, lowercase=lowercase, strip_accents=strip_accents)
-    # Pieces that tie for the last places may differ: which of them gets in is chance there.
+    options = {"lowercase": lowercase, "strip_accents": strip_accents}
+    ours = train_wordpiece(texts, 2000, **options)
     assert len(ours) == 2000
-    assert len(set(ours) ^ theirs) <= 4
+    # Ties fall by chance there: on these reviews a run gives one of two vocabularies, six tokens apart. Ours must be one
+    # that it gives; about two runs of three give it.
+    assert any(reference_vocabulary(texts, 2000, **options) == set(ours) for _ in range(20))
 
 
 def test_special_tokens_first_then_characters_then_merges(reviews):
