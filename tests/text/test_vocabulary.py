@@ -29,8 +29,8 @@ def test_the_tokens_are_those_of_the_trainer_of_tokenizers(lowercase, strip_acce
     options = {"lowercase": lowercase, "strip_accents": strip_accents}
     ours = train_wordpiece(texts, 2000, **options)
     assert len(ours) == 2000
-    # Ties fall by chance there: on these reviews a run gives one of two vocabularies, six tokens apart. Ours must be one
-    # that it gives; about two runs of three give it.
+    # Ties fall by chance there: on these reviews a run gives one of two vocabularies, six tokens apart. Ours must be
+    # one that it gives; about two runs of three give it.
     assert any(reference_vocabulary(texts, 2000, **options) == set(ours) for _ in range(20))
 
 
