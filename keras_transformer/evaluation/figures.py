@@ -51,6 +51,8 @@ def training_curves(history: Mapping) -> list[tuple[str, str]]:
     names = [name for name in epochs if name != "epoch" and not name.startswith("val_") and name != "learning_rate"]
     names += [name[4:] for name in epochs if name.startswith("val_") and name[4:] not in names]
     for name in names:
+        if max(len(epochs.get(key) or ()) for key in (name, f"val_{name}")) < 2:
+            continue  # one point is no curve; its figures are in the tables
         figure, axes = _axes("Epoch", name.replace("_", " ").capitalize())
         for key, label, colour in ((name, "training", BASELINE), (f"val_{name}", "validation", MODEL)):
             y = epochs.get(key)

@@ -6,6 +6,9 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
+# In characters; a longer value gets a line of its own.
+_LONG_FACT = 45
+
 
 def escape(value: object) -> str:
     """Text as HTML, quotes included; control characters, which no document may hold, become U+FFFD.
@@ -126,7 +129,10 @@ def facts(entries: Mapping) -> str:
     """
     if not entries:
         return ""
-    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in entries.items())
+    rows = ""
+    for key, value in entries.items():
+        style = ' class="long"' if len(str(value)) > _LONG_FACT else ""
+        rows += f"<div{style}><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>"
     return f'<dl class="facts">{rows}</dl>'
 
 

@@ -136,9 +136,10 @@ def _comparison(metrics: Mapping, kind: str) -> str:
     note = "Precision, recall and F1 are means over the classes. The baseline is TF-IDF with a linear model. "
     threshold = metrics.get("threshold")
     if threshold and isinstance(threshold["value"], float):
+        objective = {"f1": "F1"}.get(threshold["objective"], threshold["objective"])
         note += (
-            f"The threshold {threshold['value']:.3f} was chosen on validation (highest "
-            f"{escape(threshold['objective'])}); without it the more probable class is taken."
+            f"The threshold {threshold['value']:.3f} was chosen on validation (highest {objective}); "
+            "without it the more probable class is taken."
         )
     return section("All figures", "" if kind == "regression" else note, card(table(["", *names], lines)))
 
