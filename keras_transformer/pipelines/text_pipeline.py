@@ -341,17 +341,14 @@ class TextPipeline:
             raise FileNotFoundError(f"There is no saved pipeline (pipeline.json) in {folder}.")
         try:
             settings = json.loads(path.read_text("utf-8"))
+            names = settings["class_names"]
+            calibration = {key: settings[key] for key in ("temperature", "threshold")}
+            check_texts = [text for text, _ in read_check_texts(folder)]
             model = keras.models.load_model(folder / "model.keras", compile=False)
-        except (ValueError, OSError, KeyError) as error:
+        except (ValueError, OSError, KeyError, TypeError) as error:
             raise ValueError(f"The saved pipeline in {folder} is damaged: {str(error).splitlines()[0]}") from error
-        pipeline = cls(
-            model,
-            TextPacker.load(folder),
-            settings["class_names"],
-            temperature=settings["temperature"],
-            threshold=settings["threshold"],
-        )
-        pipeline.check_texts = [text for text, _ in read_check_texts(folder)]
+        pipeline = cls(model, TextPacker.load(folder), names, **calibration)
+        pipeline.check_texts = check_texts
         return pipeline
 
 

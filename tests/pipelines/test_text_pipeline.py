@@ -157,10 +157,11 @@ def test_bad_input_gets_one_clear_message(trained, tmp_path, act, message):
         act(trained, tmp_path)
 
 
-def test_a_damaged_model_is_named(trained, tmp_path):
+@pytest.mark.parametrize("name", ["model.keras", "pipeline.json", "check.jsonl"])
+def test_a_damaged_file_is_named(trained, tmp_path, name):
     trained.save(tmp_path / "model")
-    path = tmp_path / "model" / "model.keras"
-    path.write_bytes(path.read_bytes()[:1000])
+    path = tmp_path / "model" / name
+    path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="is damaged"):
         keras_transformer.load(tmp_path / "model")
 
