@@ -45,6 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     result = summary(options.run)
     path = RESULTS / f"{options.name}.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     test = result["test"]
     print(f"{path.name}: accuracy {test['model']['accuracy']:.4f}, baseline {test['baseline']['accuracy']:.4f}")

@@ -146,6 +146,7 @@ def main() -> None:
     if options.contestant:
         print(json.dumps(run_contestant(options.contestant, options.tokens_per_step, options.steps)))
         return
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     settings = {
         "steps": options.steps,
         "tokens_per_step": options.tokens_per_step,
