@@ -6,6 +6,7 @@ The few primitives that decide speed exist twice, as TensorFlow ops in the forms
 
 import keras
 
+from keras_transformer.ops.compilation import compiled_elementwise
 from keras_transformer.ops.masks import attention_bias, row_valid
 from keras_transformer.ops.pooling import mean_pool
 from keras_transformer.ops.positions import sincos_table
@@ -21,6 +22,7 @@ __all__ = [
     "attention",
     "attention_bias",
     "choose_product_dtype",
+    "compiled_elementwise",
     "dense",
     "dropout",
     "has_fast_bfloat16",

@@ -8,6 +8,8 @@ import math
 
 import tensorflow as tf
 
+from keras_transformer.ops import _compiled
+from keras_transformer.ops.compilation import is_compiled_elementwise
 from keras_transformer.ops.precision import product_dtype
 
 _ACTIVATIONS = {
@@ -30,11 +32,11 @@ def _leading_shape(x: tf.Tensor) -> list:
 
 
 def _product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
-    """Multiplies matrices, in the dtype that `ops.products_in` asks for."""
+    """Multiplies matrices, in the dtype that `ops.products_in` asks for, and returns that dtype."""
     low = product_dtype()
-    if low is None or a.dtype != tf.float32:
-        return tf.matmul(a, b, transpose_b=transpose_b)
-    return tf.cast(tf.matmul(tf.cast(a, low), tf.cast(b, low), transpose_b=transpose_b), tf.float32)
+    if low is None or b.dtype != tf.float32:
+        return tf.matmul(tf.cast(a, b.dtype), b, transpose_b=transpose_b)
+    return tf.matmul(tf.cast(a, low), tf.cast(b, low), transpose_b=transpose_b)
 
 
 def dense(x, kernel, bias=None, activation: str = "linear"):
@@ -53,9 +55,13 @@ def dense(x, kernel, bias=None, activation: str = "linear"):
     kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
     flat = x if x.shape.rank == 2 else tf.reshape(x, (-1, kernel.shape[0]))
     y = _product(flat, kernel)
-    if bias is not None:
-        y = tf.nn.bias_add(y, tf.cast(tf.convert_to_tensor(bias), x.dtype))
-    y = _ACTIVATIONS[activation](y)
+    if bias is not None and is_compiled_elementwise():
+        y = _compiled.bias_activation(y, tf.convert_to_tensor(bias), activation, x.dtype)
+    else:
+        y = tf.cast(y, x.dtype)
+        if bias is not None:
+            y = tf.nn.bias_add(y, tf.cast(tf.convert_to_tensor(bias), x.dtype))
+        y = _ACTIVATIONS[activation](y)
     return y if x.shape.rank == 2 else tf.reshape(y, [*_leading_shape(x), kernel.shape[1]])
 
 
@@ -71,14 +77,17 @@ def layer_norm(x, gamma, beta, epsilon: float):
     Returns:
         Tensor of the shape and dtype of `x`.
     """
+    gamma, beta = (tf.cast(tf.convert_to_tensor(p), tf.float32) for p in (gamma, beta))
+    if is_compiled_elementwise():
+        rows = tf.reshape(x, (-1, gamma.shape[0]))
+        return tf.reshape(_compiled.layer_norm(rows, gamma, beta, epsilon), [*_leading_shape(x), gamma.shape[0]])
     dtype = x.dtype
     x = tf.cast(x, tf.float32)
     axis = [x.shape.rank - 1]
     mean = tf.reduce_mean(x, axis, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis, keepdims=True)
-    scale = tf.math.rsqrt(variance + epsilon) * tf.cast(tf.convert_to_tensor(gamma), tf.float32)
-    shift = tf.cast(tf.convert_to_tensor(beta), tf.float32) - mean * scale
-    return tf.cast(x * scale + shift, dtype)
+    scale = tf.math.rsqrt(variance + epsilon) * gamma
+    return tf.cast(x * scale + (beta - mean * scale), dtype)
 
 
 def lookup(table, ids):
@@ -108,8 +117,10 @@ def dropout(x, rate: float, seed):
         Tensor of the shape and dtype of `x`.
     """
     x = tf.convert_to_tensor(x)
-    threshold = round(rate * 65536)
     state = tf.constant([seed, 0]) if isinstance(seed, int) else tf.cast(seed.next(), tf.int32)
+    if is_compiled_elementwise():
+        return _compiled.dropout(x, rate, state)
+    threshold = round(rate * 65536)
     size = tf.size(x)
     words = tf.random.stateless_uniform([(size + 1) // 2], state, None, None, tf.int32)
     bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
@@ -133,14 +144,19 @@ def attention(q, k, v, bias=None, row_valid=None, dropout=None, return_weights: 
     Returns:
         Context of shape (batch, heads, query_length, head_dim); with `return_weights` the pair (context, weights).
     """
-    scores = tf.cast(_product(q, k, transpose_b=True), tf.float32) * (1.0 / math.sqrt(q.shape[-1]))
-    if bias is not None:
-        scores = scores + tf.cast(bias, tf.float32)
-    weights = tf.nn.softmax(scores)
+    scale = 1.0 / math.sqrt(q.shape[-1])
+    if is_compiled_elementwise():
+        # bfloat16 scores stay bfloat16: the softmax adds up in float32 either way.
+        scores = _product(q * scale, k, transpose_b=True)
+        weights = _compiled.softmax(scores if bias is None else scores + tf.cast(bias, scores.dtype))
+    else:
+        scores = tf.cast(_product(q, k, transpose_b=True), tf.float32) * scale
+        weights = tf.nn.softmax(scores if bias is None else scores + tf.cast(bias, tf.float32))
     kept = weights if dropout is None else dropout(weights)
-    context = _product(tf.cast(kept, v.dtype), v)
+    context = tf.cast(_product(kept, v), v.dtype)
     if row_valid is not None:
         context = context * tf.cast(row_valid, v.dtype)
-        if return_weights:
-            weights = weights * tf.cast(row_valid, tf.float32)
-    return (context, weights) if return_weights else context
+    if not return_weights:
+        return context
+    weights = tf.cast(weights, tf.float32)
+    return context, weights if row_valid is None else weights * tf.cast(row_valid, tf.float32)

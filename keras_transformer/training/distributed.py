@@ -95,6 +95,7 @@ class DistributedModel(keras.Model):
         run_eagerly: bool = False,
         jit_compile: bool = False,
         product_dtype: str = "float32",
+        compiled_elementwise: bool = False,
     ) -> None:
         """Sets what training needs, and builds the optimizer.
 
@@ -109,6 +110,8 @@ class DistributedModel(keras.Model):
             jit_compile: Whether XLA compiles the step, on one replica. Default False.
             product_dtype: Dtype of the matrix products of a training step: "float32" (default), "bfloat16", or "auto"
                 for bfloat16 where the processor has it. Everything else stays float32, evaluation too.
+            compiled_elementwise: Whether XLA compiles what lies between the products of a training step, see
+                `ops.compiled_elementwise`. Default False.
 
         Raises:
             ValueError: For a part that was made outside the scope or that does not work on several replicas.
@@ -135,6 +138,7 @@ class DistributedModel(keras.Model):
             self.loss_metric = keras.metrics.Mean("loss")
             self.optimizer.build(self.trainable_variables)
         self.product_dtype = ops.choose_product_dtype(product_dtype)
+        self.compiled_elementwise = compiled_elementwise
         self.step_metrics = list(metrics)
         self.weighted_step_metrics = list(weighted_metrics)
 
@@ -186,7 +190,7 @@ class DistributedModel(keras.Model):
         """Updates the weights by one batch, of which this replica has a share."""
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
         with tf.GradientTape() as tape:
-            with ops.products_in(self.product_dtype):
+            with ops.products_in(self.product_dtype), ops.compiled_elementwise(self.compiled_elementwise):
                 logits, losses, weights = self._forward(inputs, labels, weights, training=True)
             objective = tf.reduce_sum(losses * weights) / self.examples_per_step
             if self.losses:

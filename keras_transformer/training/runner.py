@@ -210,6 +210,7 @@ class _Run:
                 losses.for_kind(recipe.model.kind, label_smoothing=recipe.train.label_smoothing),
                 metrics=[_metric(recipe.model.kind)],
                 product_dtype=recipe.train.product_dtype,
+                compiled_elementwise=recipe.train.compiled_elementwise,
             )
         validation = self.splits.validation
         validation_rows = data.encode(pipeline.packer, validation.texts)

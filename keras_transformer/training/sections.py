@@ -151,7 +151,7 @@ class TrainRecipe:
     """How long and on what batches the model is trained, and which state of it is kept.
 
     Args:
-        epochs: int, passes over the training part. Default 3.
+        epochs: int, passes over the training part. Default 2.
         tokens_per_batch: int, tokens of a step, padding included: `tokens_per_batch // length` texts. Default 8192.
         label_smoothing: float in [0, 1). Default 0.0.
         class_weights: str, `"none"`, `"balanced"`, or `"name=weight,name=weight"` (others 1). Default `"none"`.
@@ -160,9 +160,10 @@ class TrainRecipe:
         patience: int or None, stop after this many validations without a new best. Default 2; None never stops early.
         product_dtype: str, of the matrix products while training: `"float32"`, `"bfloat16"`, or `"auto"` (default) for
             bfloat16 where the processor multiplies it in hardware; all else is float32.
+        compiled_elementwise: bool, XLA compiles what lies between the products of a training step. Default True.
     """
 
-    epochs: int = 3
+    epochs: int = 2
     tokens_per_batch: int = 8192
     label_smoothing: float = 0.0
     class_weights: str = "none"
@@ -170,6 +171,7 @@ class TrainRecipe:
     monitor: str = "auto"
     patience: int | None = 2
     product_dtype: str = "auto"
+    compiled_elementwise: bool = True
 
     def __post_init__(self) -> None:
         check_choice("train.product_dtype", self.product_dtype, ("auto", "float32", "bfloat16"))

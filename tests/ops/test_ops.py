@@ -1,5 +1,6 @@
 """Every op against NumPy in float64, in both implementations."""
 
+import functools
 import importlib
 import math
 
@@ -182,6 +183,102 @@ def test_products_in_bfloat16_round_the_factors_only(primitives):
 def test_products_in_refuses_other_dtypes():
     with pytest.raises(ValueError, match="Products can be in float32"), ops.products_in("float16"):
         pass
+
+
+def gradients_of(function, *arrays):
+    """Returns the value of a function and the gradients of its weighted sum."""
+    import tensorflow as tf
+
+    variables = [tf.Variable(np.float32(a)) for a in arrays]
+    with tf.GradientTape() as tape:
+        value = function(*variables)
+        loss = tf.reduce_sum(tf.cast(value, tf.float32) * np.float32(random(*value.shape, seed=7)))
+    return [value.numpy(), *(g.numpy() for g in tape.gradient(loss, variables))]
+
+
+COMPILED = {
+    **{
+        f"dense {name}": (
+            functools.partial(ops.dense, activation=name),
+            (random(3, 7, 8) * 2, random(8, 5, seed=1), random(5, seed=2)),
+        )
+        for name in ops.ACTIVATIONS
+    },
+    "layer_norm": (
+        functools.partial(ops.layer_norm, epsilon=1e-6),
+        (random(3, 7, 24) * 3 + 5, random(24, seed=1), random(24, seed=2)),
+    ),
+    "attention": (ops.attention, [random(2, 3, 5, 4, seed=i) * 2 for i in range(3)]),
+    "attention with a bias": (ops.attention, [*(random(2, 3, 5, 4, seed=i) for i in range(3)), random(2, 1, 1, 5)]),
+    "no rows": (functools.partial(ops.dense, activation="gelu"), (np.zeros((0, 7, 8)), random(8, 5), random(5))),
+}
+
+
+@pytest.mark.parametrize("case", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_compiled_parts_agree_with_the_plain_ones(case, dtype):
+    function, arrays = COMPILED[case]
+    with ops.products_in(dtype):
+        plain = gradients_of(function, *arrays)
+        with ops.compiled_elementwise():
+            compiled = gradients_of(function, *arrays)
+    for ours, expected in zip(compiled, plain, strict=True):
+        assert ours.shape == expected.shape
+        # A rounding of bfloat16 is 2 ** -9 of a value; there are a few of them one after the other.
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=2e-5 if dtype == "float32" else 0.05)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_compiled_dropout_gives_the_gradient_of_the_values_that_it_kept(dtype):
+    import tensorflow as tf
+
+    x = tf.ones((40, 50, 25), dtype)
+    with ops.compiled_elementwise(), tf.GradientTape() as tape:
+        tape.watch(x)
+        dropped = ops.dropout(x, 0.1, 3)
+    dropped, gradient = (tf.cast(t, tf.float32).numpy() for t in (dropped, tape.gradient(dropped, x)))
+    np.testing.assert_array_equal(gradient, dropped)
+    np.testing.assert_allclose(dropped[dropped != 0], 1 / 0.9, rtol=1e-6 if dtype == "float32" else 4e-3)
+    gone = dropped == 0
+    assert abs(gone.mean() - 0.1) < 5 * math.sqrt(0.1 * 0.9 / x.numpy().size)
+    # Neighbours along every axis, and other seeds, fall independently: 0.01 of pairs are both gone.
+    spread = 5 * math.sqrt(0.01 * 0.99 / x.numpy().size)
+    pairs = [gone[1:] & gone[:-1], gone[:, 1:] & gone[:, :-1], gone[..., 1:] & gone[..., :-1]]
+    for seed in (4, 2**31 - 1):
+        with ops.compiled_elementwise():
+            pairs.append(gone & (tf.cast(ops.dropout(x, 0.1, seed), tf.float32).numpy() == 0))
+    for both in pairs:
+        assert abs(both.mean() - 0.01) < spread
+
+
+def test_compiled_dropout_draws_anew_at_every_step():
+    import tensorflow as tf
+
+    generator = keras.random.SeedGenerator(5)
+
+    @tf.function
+    def drop():
+        with ops.compiled_elementwise():
+            return ops.dropout(tf.ones((100, 100)), 0.5, generator)
+
+    first, second = drop().numpy() == 0, drop().numpy() == 0
+    assert abs((first & second).mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 10_000)
+
+
+def test_compiled_parts_end_with_their_block():
+    x = np.float32(random(4, 8))
+
+    def operations():
+        import tensorflow as tf
+
+        traced = tf.function(lambda x: ops.layer_norm(x, np.ones(8, "float32"), np.zeros(8, "float32"), 1e-6))
+        return {operation.type for operation in traced.get_concrete_function(x).graph.get_operations()}
+
+    with ops.compiled_elementwise():
+        assert "PartitionedCall" in operations()
+        with ops.compiled_elementwise(False):
+            assert "PartitionedCall" not in operations()
+    assert "PartitionedCall" not in operations()
 
 
 def test_sincos_table_by_hand():

@@ -67,6 +67,7 @@ def build(strategy, steps: int, dropout: float = 0.0, **compile_options) -> Dist
             losses.for_kind("single_label", label_smoothing=0.1),
             metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("weighted_accuracy")],
+            compiled_elementwise=True,
             **compile_options,
         )
     return distributed
