@@ -54,9 +54,10 @@ class Case:
         arguments: Returns the constructor's arguments (a function, as some are models themselves).
         inputs: Returns the arguments of a call by name, as arrays; for a Model, its dict of inputs.
         parameters: Number of trainable parameters, counted by hand.
-        padded: Names of the inputs whose second axis is the length that `padding_mask` speaks of.
+        padded: Names of the inputs whose second axis is the length that `padding_mask` speaks of; or, for each of
+            several masks, such names.
         dead: Ends of the paths of weights whose gradient is 0 by construction.
-        float32: True if the output is float32 under every dtype policy.
+        float32: Whether the output is float32 under every dtype policy; for several outputs, of each.
         tolerance: Largest difference between bfloat16 and float32 outputs, relative to the largest output.
     """
 
@@ -65,10 +66,17 @@ class Case:
     arguments: Callable[[], dict[str, Any]]
     inputs: Callable[[], dict[str, np.ndarray]]
     parameters: int
-    padded: tuple[str, ...] = ()
+    padded: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
     dead: tuple[str, ...] = ()
-    float32: bool = False
+    float32: bool | tuple[bool, ...] = False
     tolerance: float = 0.03
+
+    @property
+    def masks(self) -> dict[str, tuple[str, ...]]:
+        """For each padding mask the inputs that it speaks of."""
+        if isinstance(self.padded, dict):
+            return self.padded
+        return {"padding_mask": self.padded} if self.padded else {}
 
     def build(self):
         """Constructs the layer or model."""
@@ -124,6 +132,38 @@ def tiny_config(**changes):
     return EncoderConfig(**values | changes)
 
 
+def tiny_decoder_config(**changes):
+    """A `DecoderConfig` of the sizes of `tiny_config`."""
+    from keras_transformer.models import DecoderConfig
+
+    values = {k: v for k, v in vars(tiny_config()).items() if k not in ("num_segments", "pooler")}
+    return DecoderConfig(**values | changes)
+
+
+def tiny_encoder_decoder_config(share_embeddings: bool = True, **changes):
+    """An `EncoderDecoderConfig` of the sizes of `tiny_config`."""
+    from keras_transformer.models import EncoderDecoderConfig
+
+    return EncoderDecoderConfig(
+        tiny_config(num_segments=0, **changes), tiny_decoder_config(cross_attention=True, **changes), share_embeddings
+    )
+
+
+def decoder_inputs() -> dict[str, np.ndarray]:
+    """A batch of three padded sequences."""
+    return {name: value for name, value in text_inputs().items() if name != "segment_ids"}
+
+
+def encoder_decoder_inputs() -> dict[str, np.ndarray]:
+    """A batch of three padded pairs of sequences."""
+    inputs = {f"decoder_{name}": value for name, value in decoder_inputs().items()}
+    mask = padding_mask(5, 3, 2, length=5)
+    return inputs | {
+        "encoder_token_ids": (1 + integers(VOCABULARY - 1, BATCH, 5, seed=5)) * mask,
+        "encoder_padding_mask": mask,
+    }
+
+
 def tiny_classifier(**changes):
     """A `TextClassifier` of two classes over `tiny_config`, without dropout."""
     from keras_transformer.models import TextClassifier
@@ -148,13 +188,14 @@ _ENCODER = _EMBEDDINGS + _POSITIONS + 2 * HIDDEN + 2 * _BLOCK
 # The softmax does not see a constant added to every score, so a bias of the keys has no effect.
 _KEY_BIAS = ("key/bias",)
 _TEXT = ("token_ids", "segment_ids", "padding_mask")
+_BOTH_SIDES = {f"{side}_padding_mask": (f"{side}_token_ids", f"{side}_padding_mask") for side in ("encoder", "decoder")}
 _LAYERS = "keras_transformer.layers"
 _MODELS = "keras_transformer.models"
 
 
-def _part(kind: str, **values):
+def _part(config: str, /, **values):
     """A frozen configuration of `keras_transformer.layers`."""
-    return getattr(importlib.import_module(_LAYERS), kind)(**values)
+    return getattr(importlib.import_module(_LAYERS), config)(**values)
 
 
 def _block_arguments(**changes):
@@ -169,6 +210,15 @@ def _block_arguments(**changes):
 
 def _mask_bias(fill: float = -30000.0) -> np.ndarray:
     return np.where(padding_mask(LENGTH, 4, 1)[:, None, None] > 0, 0.0, fill).astype("float32")
+
+
+def _causal_bias() -> np.ndarray:
+    return np.where(np.tri(LENGTH)[None, None] > 0, 0.0, -30000.0).astype("float32")
+
+
+def _rotation(dim: int) -> np.ndarray:
+    angles = np.arange(LENGTH)[:, None] * 100.0 ** -(np.arange(0, dim, 2) / dim)
+    return np.concatenate([np.cos(angles), np.sin(angles)], -1)[None, None].astype("float32")
 
 
 CASES = [
@@ -201,7 +251,7 @@ CASES = [
         parameters=2 * HIDDEN,
     ),
     Case(
-        f"{_LAYERS}.padding.PaddingBias",
+        f"{_LAYERS}.masking.AttentionMask",
         "fill value",
         lambda: {"fill_value": -30.0},
         lambda: {"padding_mask": padding_mask(LENGTH, 4, 1)},
@@ -225,14 +275,14 @@ CASES = [
         padded=("sequence", "padding_mask"),
     ),
     Case(
-        f"{_LAYERS}.embeddings.LearnedPositions",
+        f"{_LAYERS}.positions.LearnedPositions",
         "in order",
         lambda: {"max_length": LENGTH, "hidden_dim": HIDDEN, "initializer_range": 0.3},
         lambda: {"token_ids": integers(VOCABULARY, BATCH, LENGTH)},
         parameters=LENGTH * HIDDEN,
     ),
     Case(
-        f"{_LAYERS}.embeddings.LearnedPositions",
+        f"{_LAYERS}.positions.LearnedPositions",
         "given",
         lambda: {"max_length": 12, "hidden_dim": HIDDEN, "initializer_range": 0.3},
         lambda: {
@@ -242,14 +292,14 @@ CASES = [
         parameters=12 * HIDDEN,
     ),
     Case(
-        f"{_LAYERS}.embeddings.SinCosPositions",
+        f"{_LAYERS}.positions.SinCosPositions",
         "in order",
         lambda: {"max_length": 12, "hidden_dim": HIDDEN},
         lambda: {"token_ids": integers(VOCABULARY, BATCH, LENGTH)},
         parameters=0,
     ),
     Case(
-        f"{_LAYERS}.embeddings.SinCosPositions",
+        f"{_LAYERS}.positions.SinCosPositions",
         "given",
         lambda: {"max_length": 12, "hidden_dim": HIDDEN},
         lambda: {
@@ -317,9 +367,194 @@ CASES = [
     Case(
         f"{_LAYERS}.encoder.EncoderBlock",
         "pre-norm",
-        lambda: _block_arguments(norm_first=True),
+        lambda: _block_arguments(residual="pre_norm"),
         lambda: {"x": floats(BATCH, LENGTH, HIDDEN)},
         parameters=_BLOCK,
+        dead=_KEY_BIAS,
+    ),
+    Case(
+        f"{_LAYERS}.masking.AttentionMask",
+        "causal, window, examples in a row",
+        lambda: {"causal": True, "window": 3, "fill_value": -30.0},
+        lambda: {
+            "padding_mask": padding_mask(LENGTH, 4, 1),
+            "example_ids": np.array([[1, 1, 1, 2, 2, 2], [1, 2, 2, 2, 0, 0], [1, 0, 0, 0, 0, 0]], "int32"),
+        },
+        parameters=0,
+    ),
+    Case(
+        f"{_LAYERS}.normalization.RMSNorm",
+        "epsilon",
+        lambda: {"epsilon": 1e-5},
+        lambda: {"x": 3 + 2 * floats(BATCH, LENGTH, HIDDEN)},
+        parameters=HIDDEN,
+    ),
+    Case(
+        f"{_LAYERS}.dropout.StochasticDepth",
+        "rate and seed",
+        lambda: {"rate": 0.25, "seed": 7},
+        lambda: {"x": floats(BATCH, LENGTH, HIDDEN)},
+        parameters=0,
+    ),
+    Case(
+        f"{_LAYERS}.pooling.MaxPooling",
+        "padded",
+        dict,
+        lambda: {"sequence": floats(BATCH, LENGTH, HIDDEN), "padding_mask": padding_mask(LENGTH, 4, 1)},
+        parameters=0,
+        padded=("sequence", "padding_mask"),
+    ),
+    Case(
+        f"{_LAYERS}.pooling.AttentionPooling",
+        "padded",
+        lambda: {"initializer_range": 0.3},
+        lambda: {"sequence": floats(BATCH, LENGTH, HIDDEN), "padding_mask": padding_mask(LENGTH, 4, 2)},
+        parameters=HIDDEN,
+        padded=("sequence", "padding_mask"),
+    ),
+    Case(
+        f"{_LAYERS}.positions.RotaryPositions",
+        "stretched",
+        lambda: {"dim": 4, "theta": 500.0, "scaling": "linear", "factor": 2.0},
+        lambda: {"token_ids": integers(VOCABULARY, BATCH, LENGTH)},
+        parameters=0,
+        float32=True,
+    ),
+    Case(
+        f"{_LAYERS}.positions.RotaryPositions",
+        "given",
+        lambda: {"dim": 4, "scaling": "ntk", "factor": 4.0},
+        lambda: {
+            "token_ids": integers(VOCABULARY, BATCH, LENGTH),
+            "position_ids": integers(1000, BATCH, LENGTH, seed=2),
+        },
+        parameters=0,
+        float32=True,
+    ),
+    Case(
+        f"{_LAYERS}.relative.RelativeBias",
+        "causal, in order",
+        lambda: {
+            "num_heads": 4,
+            "bidirectional": False,
+            "num_buckets": 8,
+            "max_distance": 16,
+            "initializer_range": 0.3,
+        },
+        lambda: {"token_ids": integers(VOCABULARY, BATCH, LENGTH)},
+        parameters=8 * 4,
+        float32=True,
+    ),
+    Case(
+        f"{_LAYERS}.relative.RelativeBias",
+        "both sides, given",
+        lambda: {"num_heads": 4, "initializer_range": 0.3},
+        lambda: {
+            "token_ids": integers(VOCABULARY, BATCH, LENGTH),
+            "position_ids": integers(500, BATCH, LENGTH, seed=2),
+            "key_positions": integers(500, BATCH, 4, seed=3),
+        },
+        parameters=32 * 4,
+        float32=True,
+    ),
+    Case(
+        f"{_LAYERS}.relative.ALiBi",
+        "six heads",
+        lambda: {"num_heads": 6},
+        lambda: {"token_ids": integers(VOCABULARY, BATCH, LENGTH)},
+        parameters=0,
+        float32=True,
+    ),
+    Case(
+        f"{_LAYERS}.relative.RelativeKeys",
+        "near",
+        lambda: {"head_dim": 4, "max_distance": 2, "initializer_range": 0.3},
+        lambda: {"token_ids": integers(VOCABULARY, BATCH, LENGTH)},
+        parameters=5 * 4,
+    ),
+    Case(
+        f"{_LAYERS}.embeddings.TokenEmbedding",
+        "scaled",
+        lambda: {"vocabulary_size": VOCABULARY, "dim": HIDDEN, "scaled": True, "initializer_range": 0.3},
+        lambda: {"inputs": integers(VOCABULARY, BATCH, LENGTH)},
+        parameters=VOCABULARY * HIDDEN,
+    ),
+    Case(
+        f"{_LAYERS}.embeddings.TransformerEmbedding",
+        "factorised",
+        lambda: {
+            "vocabulary_size": VOCABULARY,
+            "hidden_dim": HIDDEN,
+            "norm": _part("NormConfig", epsilon=1e-6, kind="rms_norm"),
+            "embedding_dim": 8,
+            "scaled": True,
+            "initializer_range": 0.3,
+        },
+        lambda: {
+            "token_ids": integers(VOCABULARY, BATCH, LENGTH),
+            "segment_ids": integers(2, BATCH, LENGTH, seed=1),
+            "positions": floats(1, LENGTH, 8),
+        },
+        parameters=(VOCABULARY + 2) * 8 + 8 + 8 * HIDDEN + HIDDEN,
+    ),
+    Case(
+        f"{_LAYERS}.attention.MultiHeadAttention",
+        "grouped queries, rotation, distances",
+        lambda: {
+            "hidden_dim": HIDDEN,
+            "num_heads": 4,
+            "num_key_value_heads": 2,
+            "use_bias": False,
+            "scaled": False,
+            "initializer_range": 0.3,
+        },
+        lambda: {"query": floats(BATCH, LENGTH, HIDDEN), "rotation": _rotation(4)},
+        parameters=2 * HIDDEN * HIDDEN + 2 * HIDDEN * 8,
+    ),
+    Case(
+        f"{_LAYERS}.feed_forward.FeedForward",
+        "gated",
+        lambda: {
+            "hidden_dim": HIDDEN,
+            "intermediate_dim": 24,
+            "activation": "gelu_tanh",
+            "gated": True,
+            "use_bias": False,
+            "dropout": 0.1,
+            "initializer_range": 0.3,
+        },
+        lambda: {"x": floats(BATCH, LENGTH, HIDDEN)},
+        parameters=3 * HIDDEN * 24,
+    ),
+    Case(
+        f"{_LAYERS}.encoder.EncoderBlock",
+        "parallel, root mean square",
+        lambda: _block_arguments(
+            residual="parallel", stochastic_depth=0.2, norm=_part("NormConfig", epsilon=1e-6, kind="rms_norm")
+        ),
+        lambda: {"x": floats(BATCH, LENGTH, HIDDEN), "attention_bias": _mask_bias()},
+        parameters=_BLOCK - 2 * HIDDEN,
+        dead=_KEY_BIAS,
+    ),
+    Case(
+        f"{_LAYERS}.decoder.DecoderBlock",
+        "alone, grouped queries",
+        lambda: _block_arguments(
+            residual="pre_norm", attention=_part("AttentionConfig", num_heads=4, dropout=0.1, num_key_value_heads=1)
+        ),
+        lambda: {"x": floats(BATCH, LENGTH, HIDDEN), "attention_bias": _causal_bias(), "rotation": _rotation(4)},
+        parameters=_BLOCK - 2 * (HIDDEN * 12 + 12),
+    ),
+    Case(
+        f"{_LAYERS}.decoder.DecoderBlock",
+        "behind an encoder",
+        lambda: _block_arguments(cross_attention=True, dropout=0.1),
+        lambda: {
+            "x": floats(BATCH, LENGTH, HIDDEN),
+            "attention_bias": _causal_bias(),
+            "encoder_output": floats(BATCH, 4, HIDDEN, seed=1),
+        },
+        parameters=_BLOCK + _ATTENTION + 2 * HIDDEN,
         dead=_KEY_BIAS,
     ),
     Case(
@@ -335,7 +570,7 @@ CASES = [
         f"{_MODELS}.encoder.TransformerEncoder",
         "pre-norm, sincos, pooler, no segments",
         lambda: {
-            "config": tiny_config(norm_first=True, position="sincos", pooler=True, num_segments=0),
+            "config": tiny_config(residual="pre_norm", position="sincos", pooler=True, num_segments=0),
             "name": "other",
         },
         text_inputs,
@@ -357,7 +592,7 @@ CASES = [
         f"{_MODELS}.tasks.TextClassifier",
         "many labels, first token, pooler",
         lambda: {
-            "encoder": tiny_encoder(pooler=True, norm_first=True),
+            "encoder": tiny_encoder(pooler=True, residual="pre_norm"),
             "num_outputs": 4,
             "kind": "multi_label",
             "pooling": "first",
@@ -378,6 +613,91 @@ CASES = [
         padded=_TEXT,
         dead=_KEY_BIAS,
         float32=True,
+    ),
+    Case(
+        f"{_MODELS}.encoder.TransformerEncoder",
+        "relative keys, window, factorised, stochastic depth",
+        lambda: {
+            "config": tiny_config(position="relative_keys", window=3, embedding_dim=8, stochastic_depth=0.5),
+        },
+        text_inputs,
+        parameters=(VOCABULARY + 2) * 8 + 2 * 8 + 8 * HIDDEN + HIDDEN + 2 * _BLOCK + (2 * 128 + 1) * 4,
+        padded=_TEXT,
+        dead=_KEY_BIAS,
+    ),
+    Case(
+        f"{_MODELS}.decoder.TransformerDecoder",
+        "as GPT-2",
+        lambda: {"config": tiny_decoder_config(residual="pre_norm")},
+        decoder_inputs,
+        parameters=VOCABULARY * HIDDEN + _POSITIONS + 2 * _BLOCK + 2 * HIDDEN,
+        padded=("token_ids", "padding_mask"),
+        dead=_KEY_BIAS,
+        float32=(True, False),
+    ),
+    Case(
+        f"{_MODELS}.decoder.TransformerDecoder",
+        "as Llama",
+        lambda: {
+            "config": tiny_decoder_config(
+                residual="pre_norm",
+                position="rotary",
+                norm=_part("NormConfig", epsilon=1e-6, kind="rms_norm"),
+                attention=_part("AttentionConfig", num_heads=4, dropout=0.0, num_key_value_heads=2, use_bias=False),
+                feed_forward=_part(
+                    "FeedForwardConfig", intermediate_dim=24, activation="silu", gated=True, use_bias=False
+                ),
+                tie_embeddings=False,
+            ),
+            "name": "llama",
+        },
+        decoder_inputs,
+        parameters=2 * VOCABULARY * HIDDEN
+        + 2 * (2 * HIDDEN * HIDDEN + 2 * HIDDEN * 8 + 3 * HIDDEN * 24 + 2 * HIDDEN)
+        + HIDDEN,
+        padded=("token_ids", "padding_mask"),
+        float32=(True, False),
+    ),
+    Case(
+        f"{_MODELS}.decoder.TransformerDecoder",
+        "behind an encoder, ALiBi",
+        lambda: {"config": tiny_decoder_config(position="alibi", cross_attention=True)},
+        lambda: (
+            decoder_inputs()
+            | {
+                "encoder_output": floats(BATCH, 5, HIDDEN, seed=4),
+                "encoder_padding_mask": padding_mask(5, 3, 2, length=5),
+            }
+        ),
+        parameters=VOCABULARY * HIDDEN + 2 * HIDDEN + 2 * (_BLOCK + _ATTENTION + 2 * HIDDEN),
+        padded={
+            "padding_mask": ("token_ids", "padding_mask"),
+            "encoder_padding_mask": ("encoder_output", "encoder_padding_mask"),
+        },
+        dead=_KEY_BIAS,
+        float32=(True, False),
+    ),
+    Case(
+        f"{_MODELS}.encoder_decoder.TransformerEncoderDecoder",
+        "shared embeddings, as T5",
+        lambda: {"config": tiny_encoder_decoder_config(position="relative_bias", residual="pre_norm")},
+        encoder_decoder_inputs,
+        parameters=VOCABULARY * HIDDEN + 4 * _BLOCK + 2 * (_ATTENTION + 2 * HIDDEN) + 2 * 2 * HIDDEN + 2 * 32 * 4,
+        padded=_BOTH_SIDES,
+        dead=_KEY_BIAS,
+        float32=(False, True, False),
+    ),
+    Case(
+        f"{_MODELS}.encoder_decoder.TransformerEncoderDecoder",
+        "two tables, as in 2017",
+        lambda: {
+            "config": tiny_encoder_decoder_config(share_embeddings=False, position="sincos", scale_embeddings=True),
+        },
+        encoder_decoder_inputs,
+        parameters=2 * (VOCABULARY * HIDDEN + 2 * HIDDEN) + 4 * _BLOCK + 2 * (_ATTENTION + 2 * HIDDEN),
+        padded=_BOTH_SIDES,
+        dead=_KEY_BIAS,
+        float32=(False, True, False),
     ),
     Case(
         "keras_transformer.training.distributed.DistributedModel",
@@ -408,7 +728,7 @@ OBJECTS = {
         "beta_2": 0.75,
         "epsilon": 0.125,
         "layer_decay": 0.5,
-        "depths": {"embeddings/token_table": 0, "head/kernel": 3},
+        "depths": {"embeddings/tokens/table": 0, "head/kernel": 3},
         "undecayed": ["bias"],
         "global_clipnorm": 2.0,
         "name": "adam",

@@ -184,8 +184,10 @@ def test_mixed_bfloat16_gives_the_values_of_float32(case):
     layer.set_weights(reference.get_weights())
     assert all(w.dtype == "float32" for w in layer.trainable_weights)
     outputs = call(layer, inputs)
-    for a, output in zip(expected, outputs, strict=True):
-        assert keras.backend.standardize_dtype(output.dtype) == ("float32" if case.float32 else "bfloat16")
+    float32 = case.float32 if isinstance(case.float32, tuple) else [case.float32] * len(outputs)
+    for a, output, stays in zip(expected, outputs, float32, strict=True):
+        dtype = keras.backend.standardize_dtype(output.dtype)
+        assert dtype == ("float32" if stays else "bfloat16") or "int" in dtype
         (b,) = arrays([output])
         assert np.isfinite(b).all()
         assert np.abs(a - b).max() <= case.tolerance * max(1.0, np.abs(a).max())
@@ -194,10 +196,19 @@ def test_mixed_bfloat16_gives_the_values_of_float32(case):
 def test_gradients_agree_with_differences_and_reach_every_weight(case):
     layer = built(case)
     inputs = case.inputs()
-    factors = [floats(*output.shape, seed=i) for i, output in enumerate(call(layer, inputs))]
+
+    def outputs_of(**options):
+        """The outputs that have a gradient."""
+        return [
+            output
+            for output in call(layer, inputs, **options)
+            if "float" in keras.backend.standardize_dtype(output.dtype)
+        ]
+
+    factors = [floats(*output.shape, seed=i) for i, output in enumerate(outputs_of())]
 
     def loss(**options):
-        outputs = call(layer, inputs, **options)
+        outputs = outputs_of(**options)
         return sum(tf.reduce_sum(output * factor) for output, factor in zip(outputs, factors, strict=True))
 
     weights = layer.trainable_weights
@@ -230,13 +241,13 @@ def test_gradients_agree_with_differences_and_reach_every_weight(case):
         assert all(np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients)
 
 
-def padded_longer(case, inputs, extra):
+def padded_longer(case, inputs, mask_name, extra):
     """The same sequences with `extra` more positions of padding, filled with what must not be read."""
     longer = dict(inputs)
-    for name in case.padded:
+    for name in case.masks[mask_name]:
         value = inputs[name]
         shape = (value.shape[0], extra, *value.shape[2:])
-        fill = np.zeros(shape, value.dtype) if name == "padding_mask" else np.ones(shape, value.dtype)
+        fill = np.zeros(shape, value.dtype) if name == mask_name else np.ones(shape, value.dtype)
         longer[name] = np.concatenate([value, fill], axis=1)
     return longer
 
@@ -244,30 +255,30 @@ def padded_longer(case, inputs, extra):
 def test_padding_does_not_change_the_answer(case):
     layer = built(case)
     inputs = case.inputs()
-    assert ("padding_mask" in inputs) == bool(case.padded)
-    if not case.padded:
-        return
+    masks = {name for name in inputs if name.endswith("padding_mask") and "example_ids" not in inputs}
+    assert masks == set(case.masks)
     expected = arrays(call(layer, inputs))
-    mask = inputs["padding_mask"].astype(bool)
-    for extra in (1, 5):
-        for a, b in zip(expected, arrays(call(layer, padded_longer(case, inputs, extra))), strict=True):
-            b = b[tuple(slice(size) for size in a.shape)]
-            if a.shape[:2] == mask.shape:  # outputs of padding itself may be anything
-                a, b = a[mask], b[mask]
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    for name in masks:
+        for extra in (1, 5):
+            for a, b in zip(expected, arrays(call(layer, padded_longer(case, inputs, name, extra))), strict=True):
+                b = b[tuple(slice(size) for size in a.shape)]
+                for mask in (inputs[other].astype(bool) for other in masks):
+                    if a.shape[:2] == mask.shape:  # outputs of padding itself may be anything
+                        a, b = a[mask], b[mask]
+                        break
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_of_padding_only_is_finite_and_disturbs_no_other(case):
     layer = built(case)
-    inputs = case.inputs()
-    if not case.padded:
-        return
-    expected = arrays(call(layer, inputs))
-    inputs["padding_mask"] = inputs["padding_mask"].copy()
-    inputs["padding_mask"][1] = 0
-    for a, b in zip(expected, arrays(call(layer, inputs)), strict=True):
-        assert np.isfinite(b).all()
-        np.testing.assert_allclose(np.delete(a, 1, 0), np.delete(b, 1, 0), rtol=1e-5, atol=1e-5)
+    expected = arrays(call(layer, case.inputs()))
+    for name in case.masks:
+        inputs = case.inputs()
+        inputs[name] = inputs[name].copy()
+        inputs[name][1] = 0
+        for a, b in zip(expected, arrays(call(layer, inputs)), strict=True):
+            assert np.isfinite(b).all()
+            np.testing.assert_allclose(np.delete(a, 1, 0), np.delete(b, 1, 0), rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_arguments_say_what_was_received(case):

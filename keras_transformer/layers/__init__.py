@@ -1,18 +1,25 @@
 """Keras layers over `keras_transformer.ops`: the parts from which models are built."""
 
 from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.decoder import DecoderBlock
 from keras_transformer.layers.dense import Dense
-from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.embeddings import LearnedPositions, SinCosPositions, TransformerEmbedding
+from keras_transformer.layers.dropout import Dropout, StochasticDepth
+from keras_transformer.layers.embeddings import TokenEmbedding, TransformerEmbedding
 from keras_transformer.layers.encoder import EncoderBlock
 from keras_transformer.layers.feed_forward import FeedForward
-from keras_transformer.layers.normalization import LayerNorm
-from keras_transformer.layers.padding import PaddingBias
+from keras_transformer.layers.masking import AttentionMask
+from keras_transformer.layers.normalization import LayerNorm, RMSNorm, create_norm
 from keras_transformer.layers.parts import AttentionConfig, FeedForwardConfig, NormConfig
-from keras_transformer.layers.pooling import FirstTokenPooling, MeanPooling
+from keras_transformer.layers.pooling import AttentionPooling, FirstTokenPooling, MaxPooling, MeanPooling
+from keras_transformer.layers.positions import LearnedPositions, RotaryPositions, SinCosPositions
+from keras_transformer.layers.relative import ALiBi, RelativeBias, RelativeKeys
 
 __all__ = [
+    "ALiBi",
     "AttentionConfig",
+    "AttentionMask",
+    "AttentionPooling",
+    "DecoderBlock",
     "Dense",
     "Dropout",
     "EncoderBlock",
@@ -21,10 +28,17 @@ __all__ = [
     "FirstTokenPooling",
     "LayerNorm",
     "LearnedPositions",
+    "MaxPooling",
     "MeanPooling",
     "MultiHeadAttention",
     "NormConfig",
-    "PaddingBias",
+    "RMSNorm",
+    "RelativeBias",
+    "RelativeKeys",
+    "RotaryPositions",
     "SinCosPositions",
+    "StochasticDepth",
+    "TokenEmbedding",
     "TransformerEmbedding",
+    "create_norm",
 ]

@@ -1,16 +1,12 @@
-"""Encoder block, post-norm as the 2017 Transformer and BERT, or pre-norm (Xiong et al., arXiv 2002.04745)."""
+"""Encoder block."""
 
 import keras
 
-from keras_transformer.layers.attention import MultiHeadAttention
-from keras_transformer.layers.dropout import Dropout
-from keras_transformer.layers.feed_forward import FeedForward
-from keras_transformer.layers.normalization import LayerNorm
-from keras_transformer.layers.parts import AttentionConfig, FeedForwardConfig, NormConfig, check_positive
+from keras_transformer.layers.block import _Block
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class EncoderBlock(keras.layers.Layer):
+class EncoderBlock(_Block):
     """Self-attention and a feed-forward network, each with a residual connection and a norm.
 
     Args:
@@ -18,15 +14,18 @@ class EncoderBlock(keras.layers.Layer):
         attention: `AttentionConfig` or its dict.
         feed_forward: `FeedForwardConfig` or its dict.
         norm: `NormConfig` or its dict.
-        norm_first: True for pre-norm, False (default) for post-norm.
+        residual: "post_norm" (default; 2017, BERT), "pre_norm", or "parallel" for both sublayers side by side.
         dropout: Dropout rate on the output of both sublayers. Default 0.
+        stochastic_depth: Share of the examples for which a sublayer is left out in training. Default 0.
         initializer_range: Standard deviation of the kernels' truncated normal. Default 0.02.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: Float tensor of shape (batch, length, hidden_dim).
-        attention_bias: Float tensor broadcast to (batch, heads, length, length), or None; see `PaddingBias`.
-        row_valid: Float tensor broadcast to (batch, heads, length, 1), or None; see `PaddingBias`.
+        attention_bias: Float tensor broadcast to (batch, heads, length, length), or None; see `AttentionMask`.
+        row_valid: Float tensor broadcast to (batch, heads, length, 1), or None; see `AttentionMask`.
+        rotation: From `RotaryPositions`, or None.
+        relative_keys: From `RelativeKeys`, or None.
         training: Whether dropout is active.
 
     Returns:
@@ -45,74 +44,32 @@ class EncoderBlock(keras.layers.Layer):
         ```
     """
 
-    def __init__(
+    def call(
         self,
-        hidden_dim: int,
-        attention: AttentionConfig | dict,
-        feed_forward: FeedForwardConfig | dict,
-        norm: NormConfig | dict | None = None,
-        norm_first: bool = False,
-        dropout: float = 0.0,
-        initializer_range: float = 0.02,
-        **kwargs,
+        x,
+        attention_bias=None,
+        row_valid=None,
+        rotation=None,
+        relative_keys=None,
+        training: bool | None = None,
     ):
-        super().__init__(**kwargs)
-        check_positive("hidden_dim", hidden_dim)
-        self.hidden_dim = hidden_dim
-        self.attention_config = AttentionConfig.from_dict(attention)
-        self.feed_forward_config = FeedForwardConfig.from_dict(feed_forward)
-        self.norm_config = NormConfig.from_dict(norm or {})
-        self.norm_first = norm_first
-        self.dropout = dropout
-        self.initializer_range = initializer_range
-        policy = {"dtype": self.dtype_policy}
-        options = policy | {"initializer_range": initializer_range}
-        self.attention = MultiHeadAttention(hidden_dim, **self.attention_config.to_dict(), name="attention", **options)
-        self.attention_norm = LayerNorm(**self.norm_config.to_dict(), name="attention_norm", **policy)
-        self.attention_dropout = Dropout(dropout, name="attention_dropout", **policy)
-        self.feed_forward = FeedForward(
-            hidden_dim, **self.feed_forward_config.to_dict(), name="feed_forward", **options
-        )
-        self.feed_forward_norm = LayerNorm(**self.norm_config.to_dict(), name="feed_forward_norm", **policy)
-        self.feed_forward_dropout = Dropout(dropout, name="feed_forward_dropout", **policy)
-
-    def build(self, input_shape) -> None:
-        """Builds the sublayers."""
-        if len(input_shape) != 3 or input_shape[-1] != self.hidden_dim:
-            raise ValueError(
-                f"x must have shape (batch, length, {self.hidden_dim}). Received: shape={tuple(input_shape)}"
-            )
-        for layer in (self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm):
-            layer.build(input_shape)
-
-    def call(self, x, attention_bias=None, row_valid=None, training: bool | None = None):
         """Applies the block."""
 
         def attend(y):
-            y = self.attention(y, attention_bias=attention_bias, row_valid=row_valid, training=training)
-            return self.attention_dropout(y, training=training)
+            return self.attention(
+                y,
+                attention_bias=attention_bias,
+                row_valid=row_valid,
+                rotation=rotation,
+                relative_keys=relative_keys,
+                training=training,
+            )
 
         def feed(y):
-            return self.feed_forward_dropout(self.feed_forward(y), training=training)
+            return self.feed_forward(y, training=training)
 
-        if self.norm_first:
-            x = x + attend(self.attention_norm(x))
-            return x + feed(self.feed_forward_norm(x))
-        x = self.attention_norm(x + attend(x))
-        return self.feed_forward_norm(x + feed(x))
-
-    def compute_output_shape(self, input_shape):
-        """Returns the input shape."""
-        return input_shape
-
-    def get_config(self) -> dict:
-        """Returns the constructor arguments."""
-        return super().get_config() | {
-            "hidden_dim": self.hidden_dim,
-            "attention": self.attention_config.to_dict(),
-            "feed_forward": self.feed_forward_config.to_dict(),
-            "norm": self.norm_config.to_dict(),
-            "norm_first": self.norm_first,
-            "dropout": self.dropout,
-            "initializer_range": self.initializer_range,
-        }
+        x = keras.ops.cast(x, self.compute_dtype)
+        attended = self._branch(x, attend, self.attention_norm, self.attention_dropout, training)
+        if self.residual == "parallel":
+            return attended + self._dropped(feed(self.feed_forward_norm(x)), self.feed_forward_dropout, training)
+        return self._branch(attended, feed, self.feed_forward_norm, self.feed_forward_dropout, training)

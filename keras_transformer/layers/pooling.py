@@ -3,6 +3,7 @@
 import keras
 
 from keras_transformer import ops
+from keras_transformer.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
@@ -68,3 +69,85 @@ class FirstTokenPooling(keras.layers.Layer):
     def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
         """Returns (batch, dim)."""
         return (sequence_shape[0], sequence_shape[-1])
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class MaxPooling(keras.layers.Layer):
+    """Takes the largest value of each feature over the real tokens.
+
+    Args:
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        sequence: Float tensor of shape (batch, length, dim).
+        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token.
+
+    Returns:
+        Float tensor of shape (batch, dim); zeros for a row of padding only.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer.layers import MaxPooling
+
+        pooled = MaxPooling()(np.array([[[1.0], [3.0], [9.0]]], "float32"), np.array([[1, 1, 0]]))
+        assert float(pooled[0, 0]) == 3.0
+        ```
+    """
+
+    def call(self, sequence, padding_mask):
+        """Takes the largest values."""
+        return ops.max_pool(sequence, padding_mask)
+
+    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
+        """Returns (batch, dim)."""
+        return (sequence_shape[0], sequence_shape[-1])
+
+
+@keras.saving.register_keras_serializable("keras_transformer")
+class AttentionPooling(keras.layers.Layer):
+    """Averages the real tokens by a learned score of each (self-attentive pooling; Lin et al., arXiv 1703.03130).
+
+    Args:
+        initializer_range: Standard deviation of the score vector's truncated normal. Default 0.02.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        sequence: Float tensor of shape (batch, length, dim).
+        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token.
+
+    Returns:
+        Float tensor of shape (batch, dim); zeros for a row of padding only.
+
+    Example:
+        ```python
+        import numpy as np
+        from keras_transformer.layers import AttentionPooling
+
+        pooled = AttentionPooling()(np.ones((2, 3, 8), "float32"), np.array([[1, 1, 0], [1, 1, 1]]))
+        assert np.allclose(pooled, 1, atol=1e-6)
+        ```
+    """
+
+    def __init__(self, initializer_range: float = 0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.initializer_range = initializer_range
+        self.score = Dense(
+            1, use_bias=False, initializer_range=initializer_range, name="score", dtype=self.dtype_policy
+        )
+
+    def build(self, sequence_shape, padding_mask_shape=None) -> None:
+        """Builds the score."""
+        self.score.build(sequence_shape)
+
+    def call(self, sequence, padding_mask):
+        """Averages."""
+        return ops.attention_pool(sequence, keras.ops.squeeze(self.score(sequence), -1), padding_mask)
+
+    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
+        """Returns (batch, dim)."""
+        return (sequence_shape[0], sequence_shape[-1])
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        return super().get_config() | {"initializer_range": self.initializer_range}

@@ -1,7 +1,27 @@
-"""Keras models: an encoder, and one small class of heads for each kind of label."""
+"""Keras models: encoder, decoder and both, and one small class of heads for each kind of label."""
 
-from keras_transformer.models.config import EncoderConfig
+from keras_transformer.models.config import (
+    DecoderConfig,
+    EncoderConfig,
+    EncoderDecoderConfig,
+    PositionConfig,
+    TransformerConfig,
+)
+from keras_transformer.models.decoder import TransformerDecoder
 from keras_transformer.models.encoder import TransformerEncoder
+from keras_transformer.models.encoder_decoder import TransformerEncoderDecoder
 from keras_transformer.models.tasks import KINDS, TextClassifier, probabilities
 
-__all__ = ["KINDS", "EncoderConfig", "TextClassifier", "TransformerEncoder", "probabilities"]
+__all__ = [
+    "KINDS",
+    "DecoderConfig",
+    "EncoderConfig",
+    "EncoderDecoderConfig",
+    "PositionConfig",
+    "TextClassifier",
+    "TransformerConfig",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "TransformerEncoderDecoder",
+    "probabilities",
+]

@@ -1,10 +1,11 @@
-"""Bidirectional Transformer encoder (BERT, arXiv 1810.04805, and its pre-norm variant)."""
+"""Bidirectional Transformer encoder (BERT, arXiv 1810.04805, and its relatives)."""
 
 from typing import Any
 
 import keras
 
 from keras_transformer import layers
+from keras_transformer.models import parts
 from keras_transformer.models.config import EncoderConfig
 
 
@@ -52,39 +53,11 @@ class TransformerEncoder(keras.Model):
 
         # Layers
         policy = {"dtype": dtype}
-        self.embeddings = layers.TransformerEmbedding(
-            config.vocabulary_size,
-            config.hidden_dim,
-            config.num_segments,
-            norm=None if config.norm_first else config.norm,
-            dropout=config.dropout,
-            initializer_range=config.initializer_range,
-            name="embeddings",
-            **policy,
-        )
-        scheme, extra = {
-            "learned": (layers.LearnedPositions, {"initializer_range": config.initializer_range}),
-            "sincos": (layers.SinCosPositions, {}),
-        }[config.position]
-        self.positions = scheme(config.max_length, config.hidden_dim, **extra, name="positions", **policy)
-        self.mask = layers.PaddingBias(config.mask_fill, name="mask", **policy)
-        self.blocks = [
-            layers.EncoderBlock(
-                config.hidden_dim,
-                config.attention,
-                config.feed_forward,
-                config.norm,
-                norm_first=config.norm_first,
-                dropout=config.dropout,
-                initializer_range=config.initializer_range,
-                name=f"block_{i}",
-                **policy,
-            )
-            for i in range(config.num_layers)
-        ]
-        self.final_norm = (
-            layers.LayerNorm(**config.norm.to_dict(), name="final_norm", **policy) if config.norm_first else None
-        )
+        self.embeddings = parts.create_embeddings(config, config.num_segments, **policy)
+        self.positions = parts.create_positions(config, bidirectional=True, **policy)
+        self.mask = layers.AttentionMask(window=config.window, fill_value=config.mask_fill, name="mask", **policy)
+        self.blocks = parts.create_blocks(config, layers.EncoderBlock, **policy)
+        self.final_norm = parts.create_final_norm(config, **policy)
         self.pooler = (
             layers.Dense(config.hidden_dim, "tanh", initializer_range=config.initializer_range, name="pooler", **policy)
             if config.pooler
@@ -107,7 +80,7 @@ class TransformerEncoder(keras.Model):
 
     def embed(self, token_ids, segment_ids=None, position_ids=None, training: bool | None = None):
         """Returns the embeddings that enter the first block, float of shape (batch, length, hidden_dim)."""
-        positions = self.positions(token_ids, position_ids)
+        positions = parts.position_embedding(self.positions, token_ids, position_ids)
         if not self.embeddings.num_segments:
             segment_ids = None
         return self.embeddings(token_ids, segment_ids, positions, training=training)
@@ -118,25 +91,20 @@ class TransformerEncoder(keras.Model):
 
     def hidden_states(self, embeddings, padding_mask, training: bool | None = None) -> list:
         """Returns the embeddings and the output of every block; a final norm, if any, is applied to the last."""
-        attention_bias, row_valid = self.mask(padding_mask)
+        tensors = parts.attention_tensors(self.positions, self.mask(padding_mask), embeddings)
         states = [embeddings]
         for block in self.blocks:
-            states.append(block(states[-1], attention_bias=attention_bias, row_valid=row_valid, training=training))
+            states.append(block(states[-1], **tensors, training=training))
         if self.final_norm is not None:
             states[-1] = self.final_norm(states[-1])
         return states
 
     def get_config(self) -> dict:
         """Returns the constructor arguments."""
-        policy = keras.dtype_policies.serialize(self.embeddings.dtype_policy)
+        policy = parts.serialized_policy(self.embeddings)
         return {"config": self.config.to_dict(), "name": self.name, "dtype": policy, "trainable": self.trainable}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "TransformerEncoder":
         """Builds the encoder from `get_config`."""
-        return cls(**config | {"dtype": _policy(config.get("dtype"))})
-
-
-def _policy(value):
-    """Returns a dtype policy from its serialised form; None and names pass through."""
-    return keras.dtype_policies.deserialize(value) if isinstance(value, dict) else value
+        return cls(**config | {"dtype": parts.deserialized_policy(config.get("dtype"))})

@@ -6,32 +6,69 @@ The few primitives that decide speed exist twice, as TensorFlow ops in the forms
 
 import keras
 
+from keras_transformer.ops.caching import update_cache
 from keras_transformer.ops.compilation import compiled_elementwise
-from keras_transformer.ops.masks import attention_bias, row_valid
-from keras_transformer.ops.pooling import mean_pool
-from keras_transformer.ops.positions import sincos_table
+from keras_transformer.ops.masks import (
+    attention_bias,
+    block_diagonal_mask,
+    causal_mask,
+    combine_masks,
+    prefix_mask,
+    row_valid,
+    sliding_window_mask,
+)
+from keras_transformer.ops.pooling import attention_pool, max_pool, mean_pool
+from keras_transformer.ops.positions import (
+    alibi_bias,
+    alibi_slopes,
+    relative_buckets,
+    relative_positions,
+    relative_scores,
+    rotary_frequencies,
+    rotate,
+    rotation,
+    sincos_table,
+)
 from keras_transformer.ops.precision import choose_product_dtype, has_fast_bfloat16, products_in
 
 if keras.backend.backend() == "tensorflow":
-    from keras_transformer.ops._tensorflow import attention, dense, dropout, layer_norm, lookup
+    from keras_transformer.ops._tensorflow import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
 else:
-    from keras_transformer.ops._keras import attention, dense, dropout, layer_norm, lookup
+    from keras_transformer.ops._keras import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
 
 __all__ = [
     "ACTIVATIONS",
+    "alibi_bias",
+    "alibi_slopes",
     "attention",
     "attention_bias",
+    "attention_pool",
+    "block_diagonal_mask",
+    "causal_mask",
     "choose_product_dtype",
+    "combine_masks",
+    "compiled",
     "compiled_elementwise",
     "dense",
     "dropout",
     "has_fast_bfloat16",
     "layer_norm",
     "lookup",
+    "max_pool",
     "mean_pool",
+    "prefix_mask",
     "products_in",
+    "relative_buckets",
+    "relative_positions",
+    "relative_scores",
+    "rms_norm",
+    "rotary_frequencies",
+    "rotate",
+    "rotation",
     "row_valid",
     "sincos_table",
+    "sliding_window_mask",
+    "update_cache",
 ]
 
 ACTIVATIONS = ("linear", "relu", "gelu", "gelu_tanh", "silu", "tanh")

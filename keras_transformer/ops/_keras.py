@@ -1,6 +1,7 @@
 """The primitives in `keras.ops`: every backend, no assumption about kernels."""
 
 import math
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -24,10 +25,11 @@ def _product(a, b):
     return ops.cast(ops.matmul(ops.cast(a, low), ops.cast(b, low)), "float32")
 
 
-def dense(x, kernel, bias=None, activation: str = "linear"):
+def dense(x, kernel, bias=None, activation: str = "linear", transpose_kernel: bool = False):
     """See `keras_transformer.ops._tensorflow.dense`."""
     x = ops.convert_to_tensor(x)
-    y = _product(x, ops.cast(kernel, x.dtype))
+    kernel = ops.cast(kernel, x.dtype)
+    y = _product(x, ops.transpose(kernel) if transpose_kernel else kernel)
     if bias is not None:
         y = y + ops.cast(bias, y.dtype)
     return _ACTIVATIONS[activation](y)
@@ -43,6 +45,13 @@ def layer_norm(x, gamma, beta, epsilon: float):
     return ops.cast(x * scale + (ops.cast(beta, "float32") - mean * scale), dtype)
 
 
+def rms_norm(x, gamma, epsilon: float):
+    """See `keras_transformer.ops._tensorflow.rms_norm`."""
+    wide = ops.cast(x, "float32")
+    square = ops.mean(ops.square(wide), axis=-1, keepdims=True)
+    return ops.cast(wide * (ops.rsqrt(square + epsilon) * ops.cast(gamma, "float32")), x.dtype)
+
+
 def lookup(table, ids):
     """See `keras_transformer.ops._tensorflow.lookup`."""
     return ops.take(table, ids, axis=0)
@@ -53,15 +62,40 @@ def dropout(x, rate: float, seed):
     return keras.random.dropout(x, rate, seed=seed)
 
 
-def attention(q, k, v, bias=None, row_valid=None, dropout=None, return_weights: bool = False):
+def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, return_weights: bool = False):
     """See `keras_transformer.ops._tensorflow.attention`."""
-    scores = _product(q, ops.transpose(k, (0, 1, 3, 2)))
-    scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(q.shape[-1]))
+    scores = _grouped_product(q, ops.swapaxes(k, -1, -2))
+    scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")
     weights = ops.softmax(scores, axis=-1)
     if row_valid is not None:
         weights = weights * ops.cast(row_valid, "float32")
     kept = weights if dropout is None else dropout(weights)
-    context = _product(ops.cast(kept, v.dtype), v)
+    context = _grouped_product(ops.cast(kept, v.dtype), v)
     return (context, weights) if return_weights else context
+
+
+def _grouped_product(a, b):
+    heads, key_heads = a.shape[1], b.shape[1]
+    if heads == key_heads:
+        return _product(a, b)
+    shape = ops.shape(a)
+    y = _product(ops.reshape(a, (shape[0], key_heads, heads // key_heads * shape[2], shape[3])), b)
+    return ops.reshape(y, (shape[0], heads, shape[2], ops.shape(y)[3]))
+
+
+def compiled(function: Callable, variables: list, signature: dict | None = None) -> Callable:
+    """See `keras_transformer.ops._tensorflow.compiled`; compiles under JAX, other backends run the function as it is."""
+    if signature is not None:
+        raise ValueError(f"Only TensorFlow saves functions. Received: backend={keras.backend.backend()!r}")
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    @jax.jit
+    def stateless(values, *arguments):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return function(*arguments)
+
+    return lambda *arguments: stateless([variable.value for variable in variables], *arguments)

@@ -4,11 +4,13 @@ A product of two dimensions followed by `nn.bias_add` and an activation becomes 
 three dimensions, or with `+ bias`, does not. `benchmarks/` measures what each form is worth.
 """
 
+import inspect
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_transformer.ops import _compiled
+from keras_transformer.ops import _tensorflow_compiled as _compiled
 from keras_transformer.ops.compilation import is_compiled_elementwise
 from keras_transformer.ops.precision import product_dtype
 
@@ -39,7 +41,7 @@ def _product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor
     return tf.matmul(tf.cast(a, low), tf.cast(b, low), transpose_b=transpose_b)
 
 
-def dense(x, kernel, bias=None, activation: str = "linear"):
+def dense(x, kernel, bias=None, activation: str = "linear", transpose_kernel: bool = False):
     """Multiplies the last axis by a matrix, adds a bias and applies an activation.
 
     Args:
@@ -47,14 +49,16 @@ def dense(x, kernel, bias=None, activation: str = "linear"):
         kernel: Float tensor of shape (input_dim, output_dim); cast to the dtype of `x`.
         bias: Float tensor of shape (output_dim,), or None.
         activation: One of `ops.ACTIVATIONS`.
+        transpose_kernel: Whether the kernel has the shape (output_dim, input_dim), as a table of embeddings.
 
     Returns:
         Tensor of shape (..., output_dim) with the dtype of `x`.
     """
     x = tf.convert_to_tensor(x)
     kernel = tf.cast(tf.convert_to_tensor(kernel), x.dtype)
-    flat = x if x.shape.rank == 2 else tf.reshape(x, (-1, kernel.shape[0]))
-    y = _product(flat, kernel)
+    input_dim, output_dim = reversed(kernel.shape) if transpose_kernel else kernel.shape
+    flat = x if x.shape.rank == 2 else tf.reshape(x, (-1, input_dim))
+    y = _product(flat, kernel, transpose_b=transpose_kernel)
     if bias is not None and is_compiled_elementwise():
         y = _compiled.bias_activation(y, tf.convert_to_tensor(bias), activation, x.dtype)
     else:
@@ -62,7 +66,7 @@ def dense(x, kernel, bias=None, activation: str = "linear"):
         if bias is not None:
             y = tf.nn.bias_add(y, tf.cast(tf.convert_to_tensor(bias), x.dtype))
         y = _ACTIVATIONS[activation](y)
-    return y if x.shape.rank == 2 else tf.reshape(y, [*_leading_shape(x), kernel.shape[1]])
+    return y if x.shape.rank == 2 else tf.reshape(y, [*_leading_shape(x), output_dim])
 
 
 def layer_norm(x, gamma, beta, epsilon: float):
@@ -88,6 +92,26 @@ def layer_norm(x, gamma, beta, epsilon: float):
     variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis, keepdims=True)
     scale = tf.math.rsqrt(variance + epsilon) * gamma
     return tf.cast(x * scale + (beta - mean * scale), dtype)
+
+
+def rms_norm(x, gamma, epsilon: float):
+    """Divides the last axis by its root mean square, then scales (Zhang and Sennrich, arXiv 1910.07467).
+
+    Args:
+        x: Float tensor of shape (..., dim). Statistics are float32 whatever its dtype.
+        gamma: Scale, shape (dim,).
+        epsilon: Added to the mean square.
+
+    Returns:
+        Tensor of the shape and dtype of `x`.
+    """
+    gamma = tf.cast(tf.convert_to_tensor(gamma), tf.float32)
+    if is_compiled_elementwise():
+        rows = tf.reshape(x, (-1, gamma.shape[0]))
+        return tf.reshape(_compiled.rms_norm(rows, gamma, epsilon), [*_leading_shape(x), gamma.shape[0]])
+    wide = tf.cast(x, tf.float32)
+    square = tf.reduce_mean(tf.square(wide), [x.shape.rank - 1], keepdims=True)
+    return tf.cast(wide * (tf.math.rsqrt(square + epsilon) * gamma), x.dtype)
 
 
 def lookup(table, ids):
@@ -128,35 +152,73 @@ def dropout(x, rate: float, seed):
     return tf.where(keep, x * tf.cast(65536 / (65536 - threshold), x.dtype), tf.zeros([], x.dtype))
 
 
-def attention(q, k, v, bias=None, row_valid=None, dropout=None, return_weights: bool = False):
-    """Scaled dot-product attention (Vaswani et al., arXiv 1706.03762); the softmax is float32.
+def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, return_weights: bool = False):
+    """Scaled dot-product attention (Vaswani et al., arXiv 1706.03762); the softmax adds up in float32.
 
     Args:
         q: Float tensor of shape (batch, heads, query_length, head_dim).
-        k: Float tensor of shape (batch, heads, key_length, head_dim).
-        v: Float tensor of shape (batch, heads, key_length, head_dim).
+        k: Float tensor of shape (batch, key_heads, key_length, head_dim). Where `key_heads` is less than `heads`, as
+            many neighbouring heads of the queries share one (grouped queries, Ainslie et al., arXiv 2305.13245).
+        v: Float tensor of shape (batch, key_heads, key_length, head_dim).
         bias: Float tensor added to the scaled scores, broadcast to (batch, heads, query_length, key_length), or None.
         row_valid: Float tensor broadcast to (batch, heads, query_length, 1): 0 for rows that may attend to nothing,
             whose result is then 0; or None where no row can be empty.
         dropout: Function applied to the weights, or None.
+        scale: What the scores are multiplied by; None means 1 / sqrt(head_dim).
         return_weights: Also return the weights, before dropout, float32.
 
     Returns:
         Context of shape (batch, heads, query_length, head_dim); with `return_weights` the pair (context, weights).
     """
-    scale = 1.0 / math.sqrt(q.shape[-1])
+    scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
     if is_compiled_elementwise():
         # bfloat16 scores stay bfloat16: the softmax adds up in float32 either way.
-        scores = _product(q * scale, k, transpose_b=True)
+        scores = _grouped_product(q if scale == 1 else q * scale, k, transpose_b=True)
         weights = _compiled.softmax(scores if bias is None else scores + tf.cast(bias, scores.dtype))
     else:
-        scores = tf.cast(_product(q, k, transpose_b=True), tf.float32) * scale
+        scores = tf.cast(_grouped_product(q, k, transpose_b=True), tf.float32)
+        scores = scores if scale == 1 else scores * scale
         weights = tf.nn.softmax(scores if bias is None else scores + tf.cast(bias, tf.float32))
     kept = weights if dropout is None else dropout(weights)
-    context = tf.cast(_product(kept, v), v.dtype)
+    context = tf.cast(_grouped_product(kept, v), v.dtype)
     if row_valid is not None:
         context = context * tf.cast(row_valid, v.dtype)
     if not return_weights:
         return context
     weights = tf.cast(weights, tf.float32)
     return context, weights if row_valid is None else weights * tf.cast(row_valid, tf.float32)
+
+
+def _grouped_product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
+    """Multiplies (batch, heads, rows, .) by (batch, key_heads, .., ..): heads of a group as rows of one product."""
+    heads, key_heads = a.shape[1], b.shape[1]
+    if heads == key_heads:
+        return _product(a, b, transpose_b)
+    shape = tf.shape(a)
+    rows = tf.reshape(a, [shape[0], key_heads, heads // key_heads * shape[2], shape[3]])
+    y = _product(rows, b, transpose_b)
+    return tf.reshape(y, [shape[0], heads, shape[2], tf.shape(y)[3]])
+
+
+def compiled(function: Callable, variables: list, signature: dict | None = None) -> Callable:
+    """Compiles a function of tensors; it is traced once for each combination of shapes and dtypes.
+
+    Args:
+        function: Takes one nested structure of tensors and returns another.
+        variables: Keras variables that it reads; their values at the time of a call count.
+        signature: Shape and dtype of each argument by name, for a function that takes them as arguments, hands them on
+            as a dict, and can be saved; TensorFlow only.
+
+    Returns:
+        The compiled function.
+    """
+    if signature is None:
+        return tf.function(function, autograph=False)
+
+    def with_arguments(*values):
+        return function(dict(zip(signature, values, strict=True)))
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    with_arguments.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in signature])
+    specs = [tf.TensorSpec(shape, dtype, name) for name, (shape, dtype) in signature.items()]
+    return tf.function(with_arguments, input_signature=specs, autograph=False)

@@ -28,7 +28,7 @@ def variable_depths(model: Any) -> dict[str, int]:
             attention=AttentionConfig(num_heads=4), feed_forward=FeedForwardConfig(intermediate_dim=64),
         )
         depths = variable_depths(TextClassifier(TransformerEncoder(config), num_outputs=2))
-        assert depths["embeddings/token_table"] == 0 and depths["head/kernel"] == 3
+        assert depths["embeddings/tokens/table"] == 0 and depths["head/kernel"] == 3
         ```
     """
     encoder = getattr(model, "encoder", model)

@@ -97,8 +97,8 @@ def to_huggingface(config: EncoderConfig) -> dict[str, Any]:
     """
     head_dim = config.attention.head_dim
     for field, value, plain in (
-        ("norm_first", config.norm_first, False),
-        ("position", config.position, "learned"),
+        ("residual", config.residual, "post_norm"),
+        ("position.scheme", config.position.scheme, "learned"),
         ("attention.head_dim", head_dim and head_dim * config.attention.num_heads, head_dim and config.hidden_dim),
     ):
         if value != plain:

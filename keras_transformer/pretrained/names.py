@@ -9,7 +9,7 @@ from keras_transformer.models import EncoderConfig, TransformerEncoder
 
 # (ours, Hugging Face's, keras-nlp's: layer of BertBackbone and dataset in it)
 _EMBEDDINGS = (
-    ("embeddings.token_table", "embeddings.word_embeddings.weight", "token_embedding/0"),
+    ("embeddings.tokens.table", "embeddings.word_embeddings.weight", "token_embedding/0"),
     ("positions.table", "embeddings.position_embeddings.weight", "position_embedding/0"),
     ("embeddings.segment_table", "embeddings.token_type_embeddings.weight", "segment_embedding/0"),
     ("embeddings.norm.gamma", "embeddings.LayerNorm.weight", "embeddings_layer_norm/0"),

@@ -126,7 +126,7 @@ def make_model(recipe: Recipe, packer: TextPacker, num_outputs: int) -> TextClas
                 num_layers=wanted.num_layers,
                 max_length=recipe.data.max_length,
                 position=wanted.position,
-                norm_first=wanted.norm_first,
+                residual="pre_norm" if wanted.norm_first else "post_norm",
                 dropout=wanted.dropout,
                 attention=AttentionConfig(num_heads=wanted.num_heads, dropout=wanted.attention_dropout),
                 feed_forward=FeedForwardConfig(intermediate_dim=wanted.intermediate_dim),

@@ -268,7 +268,7 @@ def test_a_damaged_file_is_caught(exported, tmp_path):
     path = tmp_path / "tflite" / "tokens.tflite"
     content = bytearray(path.read_bytes())
     # The token table: the longest run of weights. Its bytes stand in the file as they are.
-    table = np.array(exported.pipeline.model.encoder.embeddings.token_table)
+    table = np.array(exported.pipeline.model.encoder.embeddings.tokens.table)
     start = content.find(table.tobytes())
     assert start > 0
     content[start : start + table.nbytes] = np.roll(table, 1, axis=0).tobytes()

@@ -6,6 +6,7 @@ import pytest
 
 from keras_transformer.layers import (
     AttentionConfig,
+    AttentionMask,
     Dense,
     Dropout,
     EncoderBlock,
@@ -13,7 +14,6 @@ from keras_transformer.layers import (
     LearnedPositions,
     MultiHeadAttention,
     NormConfig,
-    PaddingBias,
     SinCosPositions,
     TransformerEmbedding,
 )
@@ -43,29 +43,29 @@ def reference_block(block, x, bias, valid):
         inner = REFERENCE_ACTIVATIONS[block.feed_forward_config.activation](dense(y, "feed_forward/intermediate"))
         return dense(inner, "feed_forward/output")
 
-    if block.norm_first:
+    if block.residual == "pre_norm":
         x = x + attend(norm(x, "attention_norm"))
         return x + feed(norm(x, "feed_forward_norm"))
     x = norm(x + attend(x), "attention_norm")
     return norm(x + feed(x), "feed_forward_norm")
 
 
-@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("residual", ["post_norm", "pre_norm"])
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
-def test_encoder_block_equals_its_formula(norm_first, activation):
+def test_encoder_block_equals_its_formula(residual, activation):
     block = EncoderBlock(
         16,
         AttentionConfig(num_heads=4),
         FeedForwardConfig(32, activation),
         NormConfig(1e-6),
-        norm_first=norm_first,
+        residual=residual,
         dropout=0.5,
         initializer_range=0.3,
         name="block",
     )
     x = random(2, 5, 16)
     mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
-    bias, valid = PaddingBias()(mask)
+    bias, valid = AttentionMask()(mask)
     got = block(np.float32(x), attention_bias=bias, row_valid=valid)
     expected = reference_block(block, x, np.array(bias, "float64"), np.array(valid))
     np.testing.assert_allclose(got, expected, atol=2e-5)
@@ -103,7 +103,7 @@ def test_cross_attention_reads_the_other_sequence():
 def test_attention_returns_the_same_output_with_and_without_weights():
     layer = MultiHeadAttention(hidden_dim=8, num_heads=2)
     x = np.float32(random(2, 4, 8))
-    bias, valid = PaddingBias()(np.array([[1, 1, 0, 0], [0, 0, 0, 0]]))
+    bias, valid = AttentionMask()(np.array([[1, 1, 0, 0], [0, 0, 0, 0]]))
     plain = layer(x, attention_bias=bias, row_valid=valid)
     with_weights, _ = layer(x, attention_bias=bias, row_valid=valid, return_weights=True)
     np.testing.assert_allclose(plain, with_weights, atol=1e-6)
@@ -132,7 +132,7 @@ def test_embedding_sums_its_three_tables():
     positions = np.float32(random(1, 3, 4))
     ids, segments = np.array([[1, 5, 9]]), np.array([[0, 1, 1]])
     got = layer(ids, segments, positions)
-    tokens, kinds = np.array(layer.token_table), np.array(layer.segment_table)
+    tokens, kinds = np.array(layer.tokens.table), np.array(layer.segment_table)
     np.testing.assert_allclose(got, tokens[ids] + kinds[segments] + positions, atol=1e-6)
 
 
@@ -146,8 +146,8 @@ def test_embedding_sums_its_three_tables():
         (lambda: FeedForwardConfig(16, "swish"), "activation must be one of"),
         (lambda: NormConfig(0.0), "epsilon must be above 0"),
         (lambda: AttentionConfig.from_dict({"num_head": 2}), "no field 'num_head'. Did you mean 'num_heads'"),
-        (lambda: PaddingBias(1.0), "fill_value must be negative"),
-        (lambda: PaddingBias()(np.ones((1, 2, 3))), r"padding_mask must have shape \(batch, length\)"),
+        (lambda: AttentionMask(fill_value=1.0), "fill_value must be negative"),
+        (lambda: AttentionMask()(np.ones((1, 2, 3))), r"padding_mask must have shape \(batch, length\)"),
         (lambda: LearnedPositions(4, 8)(np.zeros((1, 5), "int32")), "has 4 positions.*Received: length=5"),
         (lambda: TransformerEmbedding(5, 4)(np.zeros((1, 2), "int32")), "pass segment_ids"),
         (

@@ -30,10 +30,10 @@ ROWS = [[2, 7, 9, 3], [2, 11, 3], [2, 8, 5, 30, 41, 3]]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])
-@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("residual", ["post_norm", "pre_norm"])
 @pytest.mark.parametrize("position", ["learned", "sincos"])
-def test_padding_does_not_change_the_answer(pooling, norm_first, position):
-    config = dataclasses.replace(CONFIG, norm_first=norm_first, position=position)
+def test_padding_does_not_change_the_answer(pooling, residual, position):
+    config = dataclasses.replace(CONFIG, residual=residual, position=position)
     model = TextClassifier(TransformerEncoder(config), 3, pooling=pooling)
     short = np.array(model(batch(ROWS))["logits"])
     np.testing.assert_allclose(model(batch(ROWS, length=40))["logits"], short, atol=1e-5)
@@ -140,7 +140,7 @@ def test_half_precision_is_close_to_float32(policy):
     ("build", "message"),
     [
         (lambda: dataclasses.replace(CONFIG, hidden_dim=33), "num_heads must divide hidden_dim"),
-        (lambda: dataclasses.replace(CONFIG, position="rotary2"), "position must be one of"),
+        (lambda: dataclasses.replace(CONFIG, position="rotary2"), "position.scheme must be one of"),
         (lambda: EncoderConfig.from_dict({"hiden_dim": 4}), "Did you mean 'hidden_dim'"),
         (lambda: TextClassifier(TransformerEncoder(CONFIG), 1), "single_label needs at least two outputs"),
         (lambda: TextClassifier(TransformerEncoder(CONFIG), 2, kind="multiclass"), "kind must be one of"),

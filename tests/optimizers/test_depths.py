@@ -21,7 +21,7 @@ def _classifier(**options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"pooler": True}, {"norm_first": True}, {"position": "sincos"}], ids=lambda o: next(iter(o))
+    "options", [{"pooler": True}, {"residual": "pre_norm"}, {"position": "sincos"}], ids=lambda o: next(iter(o))
 )
 def test_every_variable_of_a_classifier_has_the_depth_of_its_layer(options):
     model = _classifier(**options)
@@ -42,7 +42,7 @@ def test_a_layer_learns_by_its_depth():
     # A constant gradient moves every weight by the learning rate of its variable.
     optimizer.apply([keras.ops.ones(v.shape) for v in model.trainable_variables], model.trainable_variables)
     for path, rate in {
-        "embeddings/token_table": 1e-2 / 16,
+        "embeddings/tokens/table": 1e-2 / 16,
         "block_0/attention/query/kernel": 1e-2 / 8,
         "block_2/feed_forward/output/bias": 1e-2 / 2,
         "head/kernel": 1e-2,

@@ -58,8 +58,8 @@ def test_shards_and_half_precision(dtype, shard, write_bert, make_inputs, run_tr
     assert_same_states(encoder, inputs, expected["hidden_states"])
     # Widening to float32 is exact.
     table = expected["model"].embeddings.word_embeddings.weight.detach().numpy()
-    np.testing.assert_array_equal(np.array(encoder.embeddings.token_table), table)
-    assert encoder.embeddings.token_table.dtype == "float32"
+    np.testing.assert_array_equal(np.array(encoder.embeddings.tokens.table), table)
+    assert encoder.embeddings.tokens.table.dtype == "float32"
 
 
 @pytest.mark.parametrize(

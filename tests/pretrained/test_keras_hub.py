@@ -57,7 +57,7 @@ def test_bfloat16_preset(write_backbone):
     folder, backbone = write_backbone(dtype="bfloat16")
     encoder = pretrained.load_encoder(folder)
     table = np.array(backbone.get_layer("token_embedding").embeddings).astype("float32")
-    np.testing.assert_array_equal(np.array(encoder.embeddings.token_table), table)
+    np.testing.assert_array_equal(np.array(encoder.embeddings.tokens.table), table)
 
 
 def test_file_of_early_keras_3(write_backbone, make_inputs, assert_same_states):

@@ -155,7 +155,7 @@ def test_half_precision_models_are_written_in_float32(tmp_path):
     pretrained.save_huggingface(encoder, None, tmp_path / "model")
     tensors = load_file(tmp_path / "model" / "model.safetensors")
     assert {value.dtype for value in tensors.values()} == {np.dtype("float32")}
-    table = keras.ops.convert_to_numpy(keras.ops.cast(encoder.embeddings.token_table, "float32"))
+    table = keras.ops.convert_to_numpy(keras.ops.cast(encoder.embeddings.tokens.table, "float32"))
     np.testing.assert_array_equal(tensors["embeddings.word_embeddings.weight"], table)
 
 
@@ -184,7 +184,7 @@ def test_nothing_half_written(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"norm_first": True}, {"position": "sincos"}, {"attention": AttentionConfig(num_heads=4, head_dim=3)}],
+    [{"residual": "pre_norm"}, {"position": "sincos"}, {"attention": AttentionConfig(num_heads=4, head_dim=3)}],
     ids=str,
 )
 def test_encoders_without_a_counterpart_are_refused(fields, tmp_path):

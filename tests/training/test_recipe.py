@@ -71,7 +71,7 @@ def test_overrides_take_the_types_of_the_fields():
     assert recipe.judge.baseline is False
     assert recipe.export.formats == ()
     assert recipe.seed == 9
-    assert Recipe().train.epochs == 3, "the original is not changed"
+    assert Recipe().train.epochs == 2, "the original is not changed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""What encoder and decoder blocks share: the parts, and how residual connections and norms are arranged."""
+
+import keras
+
+from keras_transformer.layers.attention import MultiHeadAttention
+from keras_transformer.layers.dropout import Dropout, StochasticDepth
+from keras_transformer.layers.feed_forward import FeedForward
+from keras_transformer.layers.normalization import create_norm
+from keras_transformer.layers.parts import AttentionConfig, FeedForwardConfig, NormConfig, check_choice, check_positive
+
+RESIDUALS = ("post_norm", "pre_norm", "parallel")
+"""Norm after each residual sum (2017, BERT); norm before each sublayer (Xiong et al., arXiv 2002.04745); or attention
+and feed-forward side by side, each after a norm of its own (GPT-NeoX, arXiv 2204.06745)."""
+
+
+class _Block(keras.layers.Layer):
+    """Base of `EncoderBlock` and `DecoderBlock`; see there."""
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        attention: AttentionConfig | dict,
+        feed_forward: FeedForwardConfig | dict,
+        norm: NormConfig | dict | None = None,
+        residual: str = "post_norm",
+        dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
+        initializer_range: float = 0.02,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.autocast = False  # bias and rotation stay float32
+        check_positive("hidden_dim", hidden_dim)
+        check_choice("residual", residual, RESIDUALS)
+        self.hidden_dim = hidden_dim
+        self.attention_config = AttentionConfig.from_dict(attention)
+        self.feed_forward_config = FeedForwardConfig.from_dict(feed_forward)
+        self.norm_config = NormConfig.from_dict(norm or {})
+        self.residual = residual
+        self.dropout = dropout
+        self.stochastic_depth = stochastic_depth
+        self.initializer_range = initializer_range
+        self.attention = self._attention("attention")
+        self.attention_norm = self._norm("attention_norm")
+        self.attention_dropout = self._dropout("attention_dropout")
+        self.feed_forward = FeedForward(
+            hidden_dim,
+            **self.feed_forward_config.to_dict(),
+            initializer_range=initializer_range,
+            name="feed_forward",
+            dtype=self.dtype_policy,
+        )
+        self.feed_forward_norm = self._norm("feed_forward_norm")
+        self.feed_forward_dropout = self._dropout("feed_forward_dropout")
+        self.branch_dropout = StochasticDepth(stochastic_depth, name="branch_dropout", dtype=self.dtype_policy)
+
+    def _attention(self, name: str) -> MultiHeadAttention:
+        return MultiHeadAttention(
+            self.hidden_dim,
+            **self.attention_config.to_dict(),
+            initializer_range=self.initializer_range,
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def _norm(self, name: str) -> keras.layers.Layer:
+        return create_norm(self.norm_config, name=name, dtype=self.dtype_policy)
+
+    def _dropout(self, name: str) -> Dropout:
+        return Dropout(self.dropout, name=name, dtype=self.dtype_policy)
+
+    def build(self, x_shape) -> None:
+        """Builds the sublayers."""
+        if len(x_shape) != 3 or x_shape[-1] != self.hidden_dim:
+            raise ValueError(f"x must have shape (batch, length, {self.hidden_dim}). Received: shape={tuple(x_shape)}")
+        for layer in (self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm):
+            layer.build(x_shape)
+
+    def _branch(self, x, sublayer, norm, dropout, training):
+        """Returns `x` with the output of a sublayer added, in the arrangement of this block."""
+        if self.residual == "post_norm":
+            return norm(x + self._dropped(sublayer(x), dropout, training))
+        return x + self._dropped(sublayer(norm(x)), dropout, training)
+
+    def _dropped(self, y, dropout, training):
+        return self.branch_dropout(dropout(y, training=training), training=training)
+
+    def compute_output_shape(self, x_shape):
+        """Returns the input shape."""
+        return x_shape
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "attention": self.attention_config.to_dict(),
+            "feed_forward": self.feed_forward_config.to_dict(),
+            "norm": self.norm_config.to_dict(),
+            "residual": self.residual,
+            "dropout": self.dropout,
+            "stochastic_depth": self.stochastic_depth,
+            "initializer_range": self.initializer_range,
+        }
