@@ -10,10 +10,12 @@ from keras_transformer.models.config import (
 from keras_transformer.models.decoder import TransformerDecoder
 from keras_transformer.models.encoder import TransformerEncoder
 from keras_transformer.models.encoder_decoder import TransformerEncoderDecoder
+from keras_transformer.models.presets import PRESETS, count_parameters, create, preset
 from keras_transformer.models.tasks import KINDS, TextClassifier, probabilities
 
 __all__ = [
     "KINDS",
+    "PRESETS",
     "DecoderConfig",
     "EncoderConfig",
     "EncoderDecoderConfig",
@@ -23,5 +25,8 @@ __all__ = [
     "TransformerDecoder",
     "TransformerEncoder",
     "TransformerEncoderDecoder",
+    "count_parameters",
+    "create",
+    "preset",
     "probabilities",
 ]

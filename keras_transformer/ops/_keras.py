@@ -86,7 +86,7 @@ def _grouped_product(a, b):
 
 
 def compiled(function: Callable, variables: list, signature: dict | None = None) -> Callable:
-    """See `keras_transformer.ops._tensorflow.compiled`; compiles under JAX, other backends run the function as it is."""
+    """See `keras_transformer.ops._tensorflow.compiled`; compiles under JAX, elsewhere the function runs as it is."""
     if signature is not None:
         raise ValueError(f"Only TensorFlow saves functions. Received: backend={keras.backend.backend()!r}")
     if keras.backend.backend() != "jax":

@@ -110,7 +110,7 @@ def rms_norm(x, gamma, epsilon: float):
         rows = tf.reshape(x, (-1, gamma.shape[0]))
         return tf.reshape(_compiled.rms_norm(rows, gamma, epsilon), [*_leading_shape(x), gamma.shape[0]])
     wide = tf.cast(x, tf.float32)
-    square = tf.reduce_mean(tf.square(wide), [x.shape.rank - 1], keepdims=True)
+    square = tf.reduce_mean(tf.square(wide), [wide.shape.rank - 1], keepdims=True)
     return tf.cast(wide * (tf.math.rsqrt(square + epsilon) * gamma), x.dtype)
 
 

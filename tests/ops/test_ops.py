@@ -103,6 +103,57 @@ def test_attention_with_bias_and_empty_rows(primitives, with_mask):
         assert np.all(np.array(weights)[0, :, :, 4:] == 0), "a masked key gets exactly no weight"
 
 
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+def test_queries_that_share_keys_attend_as_if_keys_were_repeated(primitives, key_heads):
+    q, k, v = random(2, 4, 5, 8), random(2, key_heads, 6, 8, seed=1), random(2, key_heads, 6, 8, seed=2)
+    bias = random(2, 4, 5, 6, seed=3)
+    repeated = (np.repeat(a, 4 // key_heads, axis=1) for a in (k, v))
+    expected = attention_reference(q, *repeated, bias, 1)
+    got = primitives.attention(*(np.float32(a) for a in (q, k, v)), bias=np.float32(bias), return_weights=True)
+    for ours, theirs in zip(got, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_scores_take_another_scale(primitives):
+    q, k, v = (np.float32(random(1, 2, 3, 4, seed=i)) for i in range(3))
+    plain = primitives.attention(q * 2, k, v)
+    np.testing.assert_allclose(primitives.attention(q, k, v, scale=1.0), plain, atol=1e-6)
+
+
+def test_rms_norm_divides_by_the_root_mean_square(primitives):
+    x, gamma = random(2, 3, 16) * 3 + 5, random(16, seed=1)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * gamma
+    np.testing.assert_allclose(primitives.rms_norm(np.float32(x), np.float32(gamma), 1e-5), expected, atol=1e-5)
+
+
+def test_dense_takes_a_table_for_a_kernel(primitives):
+    x, table = random(2, 3, 8), random(11, 8, seed=1)
+    got = primitives.dense(np.float32(x), np.float32(table), transpose_kernel=True)
+    np.testing.assert_allclose(got, x @ table.T, atol=1e-5)
+
+
+def test_a_cache_takes_new_tokens_at_their_place():
+    cache, new = np.zeros((2, 3, 6, 4), "float32"), np.float32(random(2, 3, 2, 4))
+    expected = cache.copy()
+    expected[:, :, 3:5] = new
+    np.testing.assert_array_equal(ops.update_cache(cache, new, 3), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_max_and_attention_pool_see_real_tokens_only(dtype):
+    x, scores = np.float32(random(3, 4, 5)) - 3, np.float32(random(3, 4, seed=1))
+    mask = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+    tolerance = 1e-6 if dtype == "float32" else 0.05
+    largest = keras.ops.cast(ops.max_pool(keras.ops.cast(x, dtype), mask), "float32")
+    average = keras.ops.cast(ops.attention_pool(keras.ops.cast(x, dtype), scores, mask), "float32")
+    for row, length in ((0, 2), (1, 4)):
+        weights = softmax(scores[row, :length].astype("float64"))
+        np.testing.assert_allclose(largest[row], x[row, :length].max(0), atol=tolerance)
+        np.testing.assert_allclose(average[row], weights @ x[row, :length], atol=tolerance)
+    assert not np.array(largest)[2].any()
+    assert not np.array(average)[2].any()
+
+
 def test_attention_drops_weights_not_outputs(primitives):
     q = k = v = np.float32(random(1, 1, 3, 4))
     context = primitives.attention(q, k, v, dropout=lambda w: w * 0.5)
@@ -207,6 +258,11 @@ COMPILED = {
     "layer_norm": (
         functools.partial(ops.layer_norm, epsilon=1e-6),
         (random(3, 7, 24) * 3 + 5, random(24, seed=1), random(24, seed=2)),
+    ),
+    "rms_norm": (functools.partial(ops.rms_norm, epsilon=1e-6), (random(3, 7, 24) * 3 + 5, random(24, seed=1))),
+    "attention of shared keys": (
+        ops.attention,
+        [random(2, 4, 5, 4), random(2, 2, 5, 4, seed=1), random(2, 2, 5, 4, seed=2)],
     ),
     "attention": (ops.attention, [random(2, 3, 5, 4, seed=i) * 2 for i in range(3)]),
     "attention with a bias": (ops.attention, [*(random(2, 3, 5, 4, seed=i) for i in range(3)), random(2, 1, 1, 5)]),
