@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_transformer import ops
 from keras_transformer.layers.attention import MultiHeadAttention
 from keras_transformer.layers.dropout import Dropout, StochasticDepth
 from keras_transformer.layers.feed_forward import FeedForward
@@ -26,6 +27,7 @@ class _Block(keras.layers.Layer):
         dropout: float = 0.0,
         stochastic_depth: float = 0.0,
         initializer_range: float = 0.02,
+        recompute: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -40,9 +42,11 @@ class _Block(keras.layers.Layer):
         self.dropout = dropout
         self.stochastic_depth = stochastic_depth
         self.initializer_range = initializer_range
+        self.recompute = recompute
         self.attention = self._attention("attention")
         self.attention_norm = self._norm("attention_norm")
         self.attention_dropout = self._dropout("attention_dropout")
+        self.attention_depth = self._depth("attention_depth")
         self.feed_forward = FeedForward(
             hidden_dim,
             **self.feed_forward_config.to_dict(),
@@ -52,7 +56,7 @@ class _Block(keras.layers.Layer):
         )
         self.feed_forward_norm = self._norm("feed_forward_norm")
         self.feed_forward_dropout = self._dropout("feed_forward_dropout")
-        self.branch_dropout = StochasticDepth(stochastic_depth, name="branch_dropout", dtype=self.dtype_policy)
+        self.feed_forward_depth = self._depth("feed_forward_depth")
 
     def _attention(self, name: str) -> MultiHeadAttention:
         return MultiHeadAttention(
@@ -69,6 +73,9 @@ class _Block(keras.layers.Layer):
     def _dropout(self, name: str) -> Dropout:
         return Dropout(self.dropout, name=name, dtype=self.dtype_policy)
 
+    def _depth(self, name: str) -> StochasticDepth:
+        return StochasticDepth(self.stochastic_depth, name=name, dtype=self.dtype_policy)
+
     def build(self, x_shape) -> None:
         """Builds the sublayers."""
         if len(x_shape) != 3 or x_shape[-1] != self.hidden_dim:
@@ -76,14 +83,25 @@ class _Block(keras.layers.Layer):
         for layer in (self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm):
             layer.build(x_shape)
 
-    def _branch(self, x, sublayer, norm, dropout, training):
-        """Returns `x` with the output of a sublayer added, in the arrangement of this block."""
-        if self.residual == "post_norm":
-            return norm(x + self._dropped(sublayer(x), dropout, training))
-        return x + self._dropped(sublayer(norm(x)), dropout, training)
+    def _run(self, function, tensors: dict, training: bool | None):
+        """Calls a function of the tensors that are there, in training without keeping its inner results if wanted."""
+        if not (training and self.recompute):
+            return function(**tensors)
+        present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        generators = [layer.seed_generator for layer in self._flatten_layers() if hasattr(layer, "seed_generator")]
+        generators = [generator for generator in generators if generator is not None]
+        return ops.recompute(lambda tensors: function(**tensors), present, generators)
 
-    def _dropped(self, y, dropout, training):
-        return self.branch_dropout(dropout(y, training=training), training=training)
+    def _branch(self, x, sublayer, name: str, training: bool | None):
+        """Returns `x` with the output of a sublayer added, in the arrangement of this block."""
+        norm = getattr(self, f"{name}_norm")
+        if self.residual == "post_norm":
+            return norm(x + self._dropped(sublayer(x), name, training))
+        return x + self._dropped(sublayer(norm(x)), name, training)
+
+    def _dropped(self, y, name: str, training: bool | None):
+        y = getattr(self, f"{name}_dropout")(y, training=training)
+        return getattr(self, f"{name}_depth")(y, training=training)
 
     def compute_output_shape(self, x_shape):
         """Returns the input shape."""
@@ -100,4 +118,5 @@ class _Block(keras.layers.Layer):
             "dropout": self.dropout,
             "stochastic_depth": self.stochastic_depth,
             "initializer_range": self.initializer_range,
+            "recompute": self.recompute,
         }

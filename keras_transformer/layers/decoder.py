@@ -1,5 +1,7 @@
 """Decoder block, with or without attention to an encoder, and with a cache."""
 
+import functools
+
 import keras
 
 from keras_transformer.layers.block import _Block
@@ -21,6 +23,8 @@ class DecoderBlock(_Block):
         dropout: Dropout rate on the output of every sublayer. Default 0.
         stochastic_depth: Share of the examples for which a sublayer is left out in training. Default 0.
         initializer_range: Standard deviation of the kernels' truncated normal. Default 0.02.
+        recompute: Whether training computes the block a second time for the gradient instead of keeping what is
+            inside it: less memory, more time, the same result. Default False.
         cross_attention: Whether the block attends to an encoder's output. Default False.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -66,6 +70,7 @@ class DecoderBlock(_Block):
         dropout: float = 0.0,
         stochastic_depth: float = 0.0,
         initializer_range: float = 0.02,
+        recompute: bool = False,
         cross_attention: bool = False,
         **kwargs,
     ):
@@ -78,6 +83,7 @@ class DecoderBlock(_Block):
             dropout,
             stochastic_depth,
             initializer_range,
+            recompute,
             **kwargs,
         )
         if cross_attention and self.residual == "parallel":
@@ -89,6 +95,7 @@ class DecoderBlock(_Block):
         self.encoder_attention = self._attention("encoder_attention") if cross_attention else None
         self.encoder_attention_norm = self._norm("encoder_attention_norm") if cross_attention else None
         self.encoder_attention_dropout = self._dropout("encoder_attention_dropout")
+        self.encoder_attention_depth = self._depth("encoder_attention_depth")
 
     def build(self, x_shape, encoder_output_shape=None) -> None:
         """Builds the sublayers."""
@@ -112,9 +119,37 @@ class DecoderBlock(_Block):
         training: bool | None = None,
     ):
         """Applies the block."""
-        kept = {}
         if self.cross_attention and encoder_output is None and cache is None:
             raise ValueError(f"{self.name} attends to an encoder: pass encoder_output. Received: None")
+        tensors = {
+            "x": keras.ops.cast(x, self.compute_dtype),
+            "attention_bias": attention_bias,
+            "row_valid": row_valid,
+            "rotation": rotation,
+            "relative_keys": relative_keys,
+            "encoder_output": encoder_output,
+            "encoder_bias": encoder_bias,
+            "encoder_row_valid": encoder_row_valid,
+        }
+        if cache is not None:
+            return self._apply(**tensors, cache=cache, cache_index=cache_index, training=training)
+        return self._run(functools.partial(self._apply, training=training), tensors, training)
+
+    def _apply(
+        self,
+        x,
+        attention_bias=None,
+        row_valid=None,
+        rotation=None,
+        relative_keys=None,
+        encoder_output=None,
+        encoder_bias=None,
+        encoder_row_valid=None,
+        cache=None,
+        cache_index=None,
+        training=None,
+    ):
+        kept = {}
 
         def attend(y):
             y = self.attention(
@@ -149,15 +184,13 @@ class DecoderBlock(_Block):
         def feed(y):
             return self.feed_forward(y, training=training)
 
-        x = keras.ops.cast(x, self.compute_dtype)
-        y = self._branch(x, attend, self.attention_norm, self.attention_dropout, training)
+        y = self._branch(x, attend, "attention", training)
         if self.cross_attention:
-            norm, dropout = self.encoder_attention_norm, self.encoder_attention_dropout
-            y = self._branch(y, attend_to_encoder, norm, dropout, training)
+            y = self._branch(y, attend_to_encoder, "encoder_attention", training)
         if self.residual == "parallel":
-            y = y + self._dropped(feed(self.feed_forward_norm(x)), self.feed_forward_dropout, training)
+            y = y + self._dropped(feed(self.feed_forward_norm(x)), "feed_forward", training)
         else:
-            y = self._branch(y, feed, self.feed_forward_norm, self.feed_forward_dropout, training)
+            y = self._branch(y, feed, "feed_forward", training)
         return y if cache is None else (y, kept)
 
     def empty_cache(self, batch, length: int, encoder_output=None) -> dict:

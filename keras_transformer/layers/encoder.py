@@ -1,5 +1,7 @@
 """Encoder block."""
 
+import functools
+
 import keras
 
 from keras_transformer.layers.block import _Block
@@ -18,6 +20,8 @@ class EncoderBlock(_Block):
         dropout: Dropout rate on the output of both sublayers. Default 0.
         stochastic_depth: Share of the examples for which a sublayer is left out in training. Default 0.
         initializer_range: Standard deviation of the kernels' truncated normal. Default 0.02.
+        recompute: Whether training computes the block a second time for the gradient instead of keeping what is
+            inside it: less memory, more time, the same result. Default False.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -54,7 +58,16 @@ class EncoderBlock(_Block):
         training: bool | None = None,
     ):
         """Applies the block."""
+        tensors = {
+            "x": keras.ops.cast(x, self.compute_dtype),
+            "attention_bias": attention_bias,
+            "row_valid": row_valid,
+            "rotation": rotation,
+            "relative_keys": relative_keys,
+        }
+        return self._run(functools.partial(self._apply, training=training), tensors, training)
 
+    def _apply(self, x, attention_bias=None, row_valid=None, rotation=None, relative_keys=None, training=None):
         def attend(y):
             return self.attention(
                 y,
@@ -68,8 +81,7 @@ class EncoderBlock(_Block):
         def feed(y):
             return self.feed_forward(y, training=training)
 
-        x = keras.ops.cast(x, self.compute_dtype)
-        attended = self._branch(x, attend, self.attention_norm, self.attention_dropout, training)
+        attended = self._branch(x, attend, "attention", training)
         if self.residual == "parallel":
-            return attended + self._dropped(feed(self.feed_forward_norm(x)), self.feed_forward_dropout, training)
-        return self._branch(attended, feed, self.feed_forward_norm, self.feed_forward_dropout, training)
+            return attended + self._dropped(feed(self.feed_forward_norm(x)), "feed_forward", training)
+        return self._branch(attended, feed, "feed_forward", training)

@@ -67,6 +67,8 @@ class TransformerConfig(Part):
         final_norm: Whether the last hidden states are normalised; None means unless "post_norm".
         share_blocks: Whether one block is applied `num_layers` times (ALBERT, arXiv 1909.11942).
         window: Number of neighbours that a token sees, itself included; None for all.
+        recompute: Whether training computes each block a second time for the gradient instead of keeping what is inside
+            it (gradient checkpointing, Chen et al., arXiv 1604.06174): less memory, more time, the same result.
         initializer_range: Standard deviation of the truncated normal that initialises tables and kernels.
         mask_fill: Bias of a masked key in the attention scores.
 
@@ -93,6 +95,7 @@ class TransformerConfig(Part):
     final_norm: bool | None = None
     share_blocks: bool = False
     window: int | None = None
+    recompute: bool = False
     initializer_range: float = 0.02
     mask_fill: float = MASK_FILL
 

@@ -60,6 +60,7 @@ def create_blocks(config: TransformerConfig, block: type, **options: Any) -> lis
             dropout=config.dropout,
             stochastic_depth=config.stochastic_depth * i / last,
             initializer_range=config.initializer_range,
+            recompute=config.recompute,
             name=f"block_{i}",
             **options,
         )

@@ -30,6 +30,7 @@ from keras_transformer.ops.positions import (
     sincos_table,
 )
 from keras_transformer.ops.precision import choose_product_dtype, has_fast_bfloat16, products_in
+from keras_transformer.ops.recomputation import recompute
 
 if keras.backend.backend() == "tensorflow":
     from keras_transformer.ops._tensorflow import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
@@ -58,6 +59,7 @@ __all__ = [
     "mean_pool",
     "prefix_mask",
     "products_in",
+    "recompute",
     "relative_buckets",
     "relative_positions",
     "relative_scores",

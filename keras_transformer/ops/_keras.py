@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_transformer.ops.precision import product_dtype
+from keras_transformer.ops.recomputation import draw
 
 _ACTIVATIONS = {
     "linear": lambda x: x,
@@ -59,7 +60,17 @@ def lookup(table, ids):
 
 def dropout(x, rate: float, seed):
     """See `keras_transformer.ops._tensorflow.dropout`."""
-    return keras.random.dropout(x, rate, seed=seed)
+    return keras.random.dropout(x, rate, seed=seed if isinstance(seed, int) else _Drawn(draw(seed)))
+
+
+class _Drawn(keras.random.SeedGenerator):
+    """Hands a state that was drawn already to Keras, which takes generators and numbers only."""
+
+    def __init__(self, state):
+        self._drawn = state
+
+    def next(self, ordered: bool = True):
+        return self._drawn
 
 
 def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, return_weights: bool = False):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_transformer.ops import _tensorflow_compiled as _compiled
 from keras_transformer.ops.compilation import is_compiled_elementwise
 from keras_transformer.ops.precision import product_dtype
+from keras_transformer.ops.recomputation import draw
 
 _ACTIVATIONS = {
     "linear": lambda x: x,
@@ -141,7 +142,7 @@ def dropout(x, rate: float, seed):
         Tensor of the shape and dtype of `x`.
     """
     x = tf.convert_to_tensor(x)
-    state = tf.constant([seed, 0]) if isinstance(seed, int) else tf.cast(seed.next(), tf.int32)
+    state = tf.constant([seed, 0]) if isinstance(seed, int) else tf.cast(draw(seed), tf.int32)
     if is_compiled_elementwise():
         return _compiled.dropout(x, rate, state)
     threshold = round(rate * 65536)
