@@ -213,7 +213,8 @@ def count_parameters(config: AnyConfig | str) -> int:
         shared = _token_table(config.decoder) if config.share_embeddings else 0
         return count_parameters(config.encoder) + count_parameters(config.decoder) - shared
     cross = isinstance(config, DecoderConfig) and config.cross_attention
-    total = _embeddings(config) + config.num_layers * _block(config, cross)
+    blocks = 1 if config.share_blocks else config.num_layers
+    total = _embeddings(config) + blocks * _block(config, cross)
     if config.normalises_output:
         total += _norm(config, config.hidden_dim)
     if isinstance(config, EncoderConfig) and config.pooler:

@@ -1,8 +1,19 @@
-"""Pretrained weights: Hugging Face BERT folders and keras-nlp presets into our models, and our models back."""
+"""Pretrained weights: Hugging Face folders and keras-nlp presets into our models, and our models back."""
 
-from keras_transformer.pretrained.loading import load_class_names, load_classifier, load_encoder
+from keras_transformer.pretrained.classifiers import load_class_names, load_classifier
+from keras_transformer.pretrained.loading import load_decoder, load_encoder, load_encoder_decoder, load_model
 from keras_transformer.pretrained.packers import load_packer
 from keras_transformer.pretrained.saving import save_huggingface
 from keras_transformer.pretrained.sources import resolve
 
-__all__ = ["load_class_names", "load_classifier", "load_encoder", "load_packer", "resolve", "save_huggingface"]
+__all__ = [
+    "load_class_names",
+    "load_classifier",
+    "load_decoder",
+    "load_encoder",
+    "load_encoder_decoder",
+    "load_model",
+    "load_packer",
+    "resolve",
+    "save_huggingface",
+]

@@ -1,135 +1,159 @@
-"""Translates the configurations of Hugging Face BERT and of keras-nlp's BertBackbone to `EncoderConfig`, and back."""
+"""From a `config.json` to our config, and from our config to the family that has a counterpart of it."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from keras_transformer.models import EncoderConfig
+from keras_transformer.models import (
+    DecoderConfig,
+    EncoderConfig,
+    EncoderDecoderConfig,
+    PositionConfig,
+    TransformerConfig,
+)
+from keras_transformer.pretrained.families import FAMILIES, Family, family_named
+from keras_transformer.pretrained.families.family import refuse_variants
+from keras_transformer.pretrained.tables import Config
 
-SUPPORTED_MODEL_TYPES = ("bert",)
-
-# Hugging Face's many names of the same function; the tanh forms differ by rounding only.
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_accurate": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-    "linear": "linear",
-}
+CONFIGS = {"encoder": EncoderConfig, "decoder": DecoderConfig, "encoder_decoder": EncoderDecoderConfig}
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
     "regression": "regression",
 }
+# They change what training does, not what a model computes.
+_FREE = {"dropout", "stochastic_depth", "initializer_range", "mask_fill", "pooler"}
+# What else a position scheme reads of its config; `max_length` counts where there is a table of so many positions.
+_OF_SCHEME = {
+    "learned": ("max_length",),
+    "sincos": ("max_length",),
+    "rotary": ("theta", "scaling", "factor", "rotary_dim"),
+    "relative_bias": ("num_buckets", "max_distance"),
+    "relative_keys": ("max_distance",),
+}
 
 
-def from_huggingface(values: dict[str, Any], pooler: bool) -> EncoderConfig:
+def from_huggingface(values: Mapping[str, Any], *, pooler: bool = False, tied: bool = True) -> Config:
     """Translates the contents of a Hugging Face `config.json`.
 
     Args:
-        values: The contents. Missing fields take the defaults of transformers' `BertConfig`.
-        pooler: Whether the encoder shall have a pooler; `config.json` does not say.
+        values: The contents. Missing fields take the defaults of transformers.
+        pooler: Whether an encoder shall have a pooler; `config.json` does not say.
+        tied: Whether a decoder's logits come from its embeddings; the stored tensors have the last word on it.
 
     Returns:
-        The `EncoderConfig`.
+        The config of an encoder, a decoder or both.
 
     Raises:
-        ValueError: If the model is of another architecture, or uses a variant of BERT that the encoder does not have.
+        ValueError: If the model is of another architecture, or of a variant that our models do not have.
     """
-    model_type = values.get("model_type")
-    if model_type not in SUPPORTED_MODEL_TYPES:
-        raise ValueError(
-            f"Checkpoints of model_type {', '.join(map(repr, SUPPORTED_MODEL_TYPES))} can be loaded. "
-            f"Received: model_type={model_type!r}"
-        )
-    for field, plain in (
-        ("position_embedding_type", "absolute"),
-        ("is_decoder", False),
-        ("add_cross_attention", False),
-        ("quantization_config", None),
-    ):
-        if values.get(field, plain) != plain:
-            raise ValueError(
-                f"Only BERT encoders with {field}={plain!r} can be loaded. Received: {field}={values[field]!r}"
-            )
-    activation = values.get("hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
-        raise ValueError(f"hidden_act must be one of {', '.join(_ACTIVATIONS)}. Received: {activation!r}")
-    return EncoderConfig.from_dict(
-        {
-            "vocabulary_size": values.get("vocab_size", 30522),
-            "hidden_dim": values.get("hidden_size", 768),
-            "num_layers": values.get("num_hidden_layers", 12),
-            "max_length": values.get("max_position_embeddings", 512),
-            "num_segments": values.get("type_vocab_size", 2),
-            "dropout": values.get("hidden_dropout_prob", 0.1),
-            "pooler": pooler,
-            "attention": {
-                "num_heads": values.get("num_attention_heads", 12),
-                "dropout": values.get("attention_probs_dropout_prob", 0.1),
-            },
-            "feed_forward": {
-                "intermediate_dim": values.get("intermediate_size", 3072),
-                "activation": _ACTIVATIONS[activation],
-            },
-            "norm": {"epsilon": values.get("layer_norm_eps", 1e-12)},
-            "initializer_range": values.get("initializer_range", 0.02),
-        }
-    )
+    family = family_named(values.get("model_type"))
+    refuse_variants(family.model_type, values, {"quantization_config": None})
+    return to_config(family, family.from_huggingface(dict(values)), pooler=pooler, tied=tied)
 
 
-def to_huggingface(config: EncoderConfig) -> dict[str, Any]:
-    """Translates an `EncoderConfig` to the fields of a Hugging Face `config.json`.
+def to_config(family: Family, nested: Mapping[str, Any], *, pooler: bool, tied: bool) -> Config:
+    """Returns our config from the nested dict of a family, completed by what the stored tensors say."""
+    if family.kind == "encoder":
+        nested = nested | {"pooler": pooler}
+    elif family.kind == "decoder":
+        nested = nested | {"tie_embeddings": tied}
+    else:
+        nested = nested | {"decoder": nested["decoder"] | {"tie_embeddings": tied}}
+    return CONFIGS[family.kind].from_dict(nested)
+
+
+def to_huggingface(config: Config, model_type: str | None = None) -> tuple[Family, dict[str, Any]]:
+    """Finds the family that has a counterpart of a model, and translates its config.
 
     Args:
-        config: The encoder's config.
+        config: Config of the model.
+        model_type: The family; None for the first that fits.
 
     Returns:
-        Dict of plain values.
+        Pair of the family and the contents of a `config.json`.
 
     Raises:
-        ValueError: If BERT has no counterpart of the encoder: pre-norm, sine positions, or a head width of its own.
+        ValueError: If the family, or every one, lacks a counterpart; the message says what of.
     """
-    head_dim = config.attention.head_dim
-    for field, value, plain in (
-        ("residual", config.residual, "post_norm"),
-        ("position.scheme", config.position.scheme, "learned"),
-        ("attention.head_dim", head_dim and head_dim * config.attention.num_heads, head_dim and config.hidden_dim),
-    ):
-        if value != plain:
+    kind = next(name for name, cls in CONFIGS.items() if isinstance(config, cls))
+    families = [family for family in FAMILIES.values() if family.kind == kind]
+    if model_type is not None:
+        families = [family_named(model_type)]
+        if families[0].kind != kind:
             raise ValueError(
-                f"Hugging Face's BERT has no counterpart of this encoder; it needs learned positions, post-norm blocks "
-                f"and heads of width hidden_dim / num_heads. Received: {field}={_get(config, field)!r}"
+                f"model_type {model_type!r} is not one of {_words(kind)}. Received: {type(config).__name__}"
             )
-    activation = config.feed_forward.activation
-    return {
-        "model_type": "bert",
-        "vocab_size": config.vocabulary_size,
-        "hidden_size": config.hidden_dim,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.attention.num_heads,
-        "intermediate_size": config.feed_forward.intermediate_dim,
-        "hidden_act": "gelu_new" if activation == "gelu_tanh" else activation,
-        "hidden_dropout_prob": config.dropout,
-        "attention_probs_dropout_prob": config.attention.dropout,
-        "max_position_embeddings": config.max_length,
-        # BERT always has segments: one row of zeros stands for none.
-        "type_vocab_size": config.num_segments or 1,
-        "initializer_range": config.initializer_range,
-        "layer_norm_eps": config.norm.epsilon,
-        "position_embedding_type": "absolute",
-    }
+    reasons = []
+    for family in families:
+        values = {"model_type": family.model_type} | family.to_huggingface(config)
+        reason = _difference(config, family, values)
+        if reason is None:
+            return family, values
+        reasons.append(f"{reason}, not in {family.model_type}")
+    raise ValueError(f"Hugging Face has no counterpart of this {_words(kind)}. Received: {'; '.join(reasons)}")
 
 
-def _get(config: Any, field: str) -> Any:
-    for part in field.split("."):
-        config = getattr(config, part)
-    return config
+def _words(kind: str) -> str:
+    return kind.replace("_", "-")
+
+
+def _difference(config: Config, family: Family, values: dict[str, Any]) -> str | None:
+    """Returns what of a config is lost on the way to a family and back, such as "residual='pre_norm'", or None."""
+    if family.kind == "encoder":
+        if config.pooler and not family.pooler:
+            return "pooler=True"
+        if family.segments:
+            config = dataclasses.replace(config, num_segments=config.num_segments or 1)
+    tied = getattr(config, "decoder", config)
+    try:
+        back = from_huggingface(values, tied=getattr(tied, "tie_embeddings", True))
+    except ValueError as error:
+        return f"a config that it refuses ({error})"
+    ours, theirs = _meaning(config), _meaning(back)
+    for path, value in ours.items():
+        if theirs.get(path) != value:
+            return f"{path}={value!r}"
+    return None
+
+
+def _meaning(config: Config) -> dict[str, Any]:
+    """Returns what a config means for the result, by path, with every default filled in."""
+    if isinstance(config, EncoderDecoderConfig):
+        sides = {side: _meaning(getattr(config, side)) for side in ("encoder", "decoder")}
+        flat = {f"{side}.{path}": value for side, values in sides.items() for path, value in values.items()}
+        return flat | {"share_embeddings": config.share_embeddings}
+    filled = _filled(config)
+    ignored = _FREE | {"max_length"} - set(_OF_SCHEME.get(config.position.scheme, ()))
+    flat = {}
+    for name, value in vars(filled).items():
+        if dataclasses.is_dataclass(value):
+            fields = vars(value)
+            if isinstance(value, PositionConfig):
+                fields = {key: fields[key] for key in ("scheme", *_OF_SCHEME.get(value.scheme, ())) if key in fields}
+            flat |= {f"{name}.{key}": part for key, part in fields.items() if key not in _FREE}
+        elif name not in ignored:
+            flat[name] = value
+    return flat
+
+
+def _filled(config: TransformerConfig) -> TransformerConfig:
+    attention, position = config.attention, config.position
+    width = attention.head_width(config.hidden_dim)
+    key_heads = attention.num_key_value_heads or attention.num_heads
+    if position.scheme == "rotary":
+        position = dataclasses.replace(position, rotary_dim=position.rotary_dim or width)
+        if position.scaling == "ntk":
+            theta = position.theta * position.factor ** (width / (width - 2) if width > 2 else 0)
+            position = dataclasses.replace(position, theta=theta, scaling="none", factor=1.0)
+    return dataclasses.replace(
+        config,
+        attention=dataclasses.replace(attention, head_dim=width, num_key_value_heads=key_heads),
+        position=position,
+        embedding_norm=config.normalises_embeddings,
+        final_norm=config.normalises_output,
+        share_blocks=config.share_blocks and config.num_layers > 1,
+    )
 
 
 def kind_from_huggingface(values: dict[str, Any], num_outputs: int) -> str:
@@ -157,38 +181,3 @@ def kind_from_huggingface(values: dict[str, Any], num_outputs: int) -> str:
 def kind_to_huggingface(kind: str) -> str:
     """Returns transformers' `problem_type` of "single_label", "multi_label" or "regression"."""
     return _PROBLEM_TYPES[kind]
-
-
-def from_keras_hub(values: dict[str, Any], pooler: bool) -> EncoderConfig:
-    """Translates the contents of the `config.json` of a keras-nlp preset.
-
-    Args:
-        values: The contents: a serialised `BertBackbone`.
-        pooler: Whether the encoder shall have a pooler; a `BertBackbone` always has one.
-
-    Returns:
-        The `EncoderConfig`.
-
-    Raises:
-        ValueError: If the preset holds another backbone.
-    """
-    if values.get("class_name") != "BertBackbone":
-        raise ValueError(
-            f"keras-nlp presets of a BertBackbone can be loaded. Received: class_name={values.get('class_name')!r}"
-        )
-    config = values["config"]
-    return EncoderConfig.from_dict(
-        {
-            "vocabulary_size": config["vocabulary_size"],
-            "hidden_dim": config["hidden_dim"],
-            "num_layers": config["num_layers"],
-            "max_length": config["max_sequence_length"],
-            "num_segments": config["num_segments"],
-            "dropout": config["dropout"],
-            "pooler": pooler,
-            "attention": {"num_heads": config["num_heads"], "dropout": config["dropout"]},
-            # BertBackbone fixes both: the tanh form of gelu, and this epsilon.
-            "feed_forward": {"intermediate_dim": config["intermediate_dim"], "activation": "gelu_tanh"},
-            "norm": {"epsilon": 1e-12},
-        }
-    )

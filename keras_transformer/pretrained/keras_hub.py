@@ -6,15 +6,17 @@ from typing import Any
 import h5py
 import numpy as np
 
-from keras_transformer.models import EncoderConfig
 from keras_transformer.pretrained import configs
 from keras_transformer.pretrained.checkpoint import read_json
-from keras_transformer.pretrained.names import Weight
+from keras_transformer.pretrained.families import family_of_preset
+from keras_transformer.pretrained.layouts import Shape
+from keras_transformer.pretrained.tables import Config, Weight, preset_weights
 
 BACKBONE_WEIGHTS = "model.weights.h5"
 TASK_WEIGHTS = "task.weights.h5"
 
-# Early Keras 3 stored no layer names: its groups are named for the class and numbered in the order of the layers.
+# Early Keras 3 stored no layer names: its groups are named for the class and numbered in the order of the layers. Only
+# BERT's can be told apart by that.
 _LAYER_OF_GROUP = {
     "reversible_embedding": "token_embedding",
     "position_embedding": "position_embedding",
@@ -25,7 +27,7 @@ _LAYER_OF_GROUP = {
 
 
 class KerasHubPreset:
-    """A preset folder of a `BertBackbone`, or of a task over one.
+    """A preset folder of a backbone, or of a task over one.
 
     Args:
         folder: The folder, with `config.json` and `model.weights.h5`.
@@ -35,25 +37,32 @@ class KerasHubPreset:
         ValueError: If the preset holds another backbone, or a file is damaged.
     """
 
-    has_pooler = True  # a BertBackbone always has one
-
     def __init__(self, folder: Path):
         self.folder = folder
         self.values = read_json(folder / "config.json")
-        configs.from_keras_hub(self.values, pooler=True)  # refuses other backbones before any file is opened
+        self.family = family_of_preset(self.values.get("class_name"))
+        self.has_pooler = self.family.preset.pooler
+        self.config(self.has_pooler, tied=True)  # refuses what cannot be loaded before any file is opened
         self.arrays = _read_h5(folder / BACKBONE_WEIGHTS, last_dense="pooled_dense")
 
-    def config(self, pooler: bool) -> EncoderConfig:
-        """Returns the encoder's config; `pooler` says whether it shall have one."""
-        return configs.from_keras_hub(self.values, pooler)
+    def config(self, pooler: bool, tied: bool | None = None) -> Config:
+        """Returns the config of the model; `pooler` says whether an encoder shall have one."""
+        preset = self.family.preset
+        tied = not preset.head or preset.head not in self.arrays if tied is None else tied
+        return configs.to_config(self.family, preset.from_preset(self.values["config"]), pooler=pooler, tied=tied)
 
-    def read(self, weight: Weight, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns the values of a weight in our layout, float32 of shape `shape`.
+    def weights(self, config: Config) -> list[Weight]:
+        """Returns the arrays that a model of this config reads."""
+        return preset_weights(self.family.rows(config, {}), config)
+
+    def read(self, weight: Weight, shapes: list[Shape]) -> list[np.ndarray]:
+        """Returns the values of our variables, float32 of these shapes.
 
         Raises:
             ValueError: If the dataset is missing or has another shape.
         """
-        return self._pick(self.arrays, BACKBONE_WEIGHTS, weight.keras_hub, self._stored(weight, shape)).reshape(shape)
+        stored = weight.layout.stored_shape(shapes)
+        return weight.layout.split(self._pick(self.arrays, BACKBONE_WEIGHTS, weight.theirs, stored), shapes)
 
     def task(self) -> dict[str, Any]:
         """Returns the config of the preset's `BertTextClassifier`.
@@ -93,23 +102,13 @@ class KerasHubPreset:
         head = [TASK_WEIGHTS] if (self.folder / TASK_WEIGHTS).is_file() else []
         return {name: name for name in [*self.arrays, *head]}
 
-    def name_of(self, weight: Weight) -> str:
+    def names_of(self, weight: Weight) -> list[str]:
         """Returns the name of a weight in this format."""
-        return weight.keras_hub
+        return [weight.theirs]
 
     def usually_unused(self, name: str) -> bool:
-        """Whether an encoder leaves this as a matter of course."""
+        """Whether a model leaves this as a matter of course."""
         return name == TASK_WEIGHTS
-
-    def _stored(self, weight: Weight, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Returns the shape in the file, where the heads of the four projections are an axis of their own."""
-        if "/_self_attention_layer/" not in weight.keras_hub:
-            return shape
-        heads = self.values["config"]["num_heads"]
-        split = (heads, self.values["config"]["hidden_dim"] // heads)
-        if "output_dense" in weight.keras_hub:
-            return (*split, shape[-1]) if weight.is_kernel else shape
-        return (*shape[:-1], *split)
 
     def _pick(self, arrays: dict[str, np.ndarray], file: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name not in arrays:

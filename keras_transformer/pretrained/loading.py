@@ -6,19 +6,30 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
-from keras_transformer.pretrained import configs
+from keras_transformer.models import (
+    EncoderDecoderConfig,
+    TransformerConfig,
+    TransformerDecoder,
+    TransformerEncoder,
+    TransformerEncoderDecoder,
+)
 from keras_transformer.pretrained.checkpoint import read_json
-from keras_transformer.pretrained.huggingface import HEAD_NAMES, OUR_HEAD_NAMES, OUR_SECTION, HuggingFaceFolder
-from keras_transformer.pretrained.keras_hub import TASK_WEIGHTS, KerasHubPreset
-from keras_transformer.pretrained.names import encoder_weights
+from keras_transformer.pretrained.huggingface import HuggingFaceFolder
+from keras_transformer.pretrained.keras_hub import KerasHubPreset
+from keras_transformer.pretrained.layouts import Shape
 from keras_transformer.pretrained.sources import check_folder
+from keras_transformer.pretrained.tables import Config, side_of, variable_at
 
-_ARCHITECTURE = "BertForSequenceClassification"
+MODELS = {
+    "encoder": TransformerEncoder,
+    "decoder": TransformerDecoder,
+    "encoder_decoder": TransformerEncoderDecoder,
+}
+Source = HuggingFaceFolder | KerasHubPreset
 logger = logging.getLogger(__name__)
 
 
-def load_encoder(
+def load_model(
     path: str | os.PathLike[str],
     *,
     dropout: float | None = None,
@@ -27,30 +38,69 @@ def load_encoder(
     num_layers: int | None = None,
     pooler: bool | None = None,
     dtype: Any = None,
-    name: str = "encoder",
-) -> TransformerEncoder:
-    """Loads the encoder of a Hugging Face BERT folder or of a keras-nlp preset folder, exactly.
+    name: str | None = None,
+) -> TransformerEncoder | TransformerDecoder | TransformerEncoderDecoder:
+    """Loads a Hugging Face folder or a keras-nlp preset folder, exactly; what it holds decides what model it becomes.
 
-    Tensors that the encoder has no place for are named in a log line.
+    Tensors that the model has no place for are named in a log line.
 
     Args:
         path: The folder, such as `resolve` returns.
         dropout: Dropout rate of embeddings and sublayers. Default: that of the checkpoint.
         attention_dropout: Dropout rate of the attention weights. Default: that of the checkpoint.
         max_length: Number of positions to keep, in tokens, at most those of the checkpoint. Default: all.
-        num_layers: Number of blocks to keep, from the first, at most those of the checkpoint. Default: all.
-        pooler: Whether the encoder has a pooler. Default: as the checkpoint. A model with mean pooling never uses it,
+        num_layers: Number of blocks to keep, from the first, at most those of the checkpoint; of an encoder-decoder, on
+            each side. Default: all.
+        pooler: Whether an encoder has a pooler. Default: as the checkpoint. A model with mean pooling never uses it,
             so pass False there.
         dtype: Dtype policy of the layers. Default: the global one.
+        name: Name of the model. Default: "encoder", "decoder" or "encoder_decoder".
+
+    Returns:
+        A `TransformerEncoder`, `TransformerDecoder` or `TransformerEncoderDecoder` with the weights of the checkpoint.
+
+    Raises:
+        FileNotFoundError: If the folder or a file in it is missing.
+        ValueError: If the architecture is none that we have, a file is damaged or refused, or a tensor is missing or
+            has a shape that does not fit the configuration; the message names it.
+
+    Example:
+        ```python
+        from keras_transformer import pretrained
+
+        model = pretrained.load_model(pretrained.resolve("minilm"), max_length=128, pooler=False)
+        print(type(model).__name__)
+        ```
+    """
+    source = open_source(path)
+    if pooler is not None and source.family.kind != "encoder":
+        raise ValueError(
+            f"Only an encoder can have a pooler, not {source.family.model_type}. Received: pooler={pooler}"
+        )
+    options = {
+        "dropout": dropout,
+        "attention_dropout": attention_dropout,
+        "max_length": max_length,
+        "num_layers": num_layers,
+        "pooler": pooler,
+    }
+    return build(source, options, dtype, name or source.family.kind)
+
+
+def load_encoder(path: str | os.PathLike[str], *, name: str = "encoder", **options: Any) -> TransformerEncoder:
+    """Loads an encoder: BERT, DistilBERT, RoBERTa, ELECTRA or ALBERT.
+
+    Args:
+        path: The folder, such as `resolve` returns.
         name: Name of the model. Default "encoder".
+        **options: `dropout`, `attention_dropout`, `max_length`, `num_layers`, `pooler` and `dtype` of `load_model`.
 
     Returns:
         A `TransformerEncoder` with the weights of the checkpoint.
 
     Raises:
-        FileNotFoundError: If the folder or a file in it is missing.
-        ValueError: If the architecture is not BERT's, a file is damaged or refused, or a tensor is missing or has a
-            shape that does not fit the configuration; the message names it.
+        FileNotFoundError: As `load_model`.
+        ValueError: As `load_model`, and if the folder holds no encoder alone.
 
     Example:
         ```python
@@ -60,94 +110,83 @@ def load_encoder(
         print(encoder.config.hidden_dim)
         ```
     """
-    source = _open(path)
-    options = {
-        "dropout": dropout,
-        "attention_dropout": attention_dropout,
-        "max_length": max_length,
-        "num_layers": num_layers,
-        "pooler": pooler,
-    }
-    return _load_encoder(source, options, dtype, name)
+    return _load(path, "encoder", name, options)
 
 
-def load_classifier(
-    path: str | os.PathLike[str],
-    *,
-    kind: str | None = None,
-    dropout: float | None = None,
-    attention_dropout: float | None = None,
-    max_length: int | None = None,
-    dtype: Any = None,
-    name: str = "text_classifier",
-) -> TextClassifier:
-    """Loads a fine-tuned classifier: a BertForSequenceClassification, a keras-nlp BertTextClassifier, or one we saved.
+def load_decoder(path: str | os.PathLike[str], *, name: str = "decoder", **options: Any) -> TransformerDecoder:
+    """Loads a decoder: GPT-2 or Llama.
 
     Args:
         path: The folder, such as `resolve` returns.
-        kind: "single_label", "multi_label" or "regression". Default: what the folder says, which for a keras-nlp preset
-            is "single_label" if there are several classes.
-        dropout: Dropout rate of embeddings and sublayers. Default: that of the checkpoint.
-        attention_dropout: Dropout rate of the attention weights. Default: that of the checkpoint.
-        max_length: Number of positions to keep, in tokens. Default: all.
-        dtype: Dtype policy of the layers. Default: the global one.
-        name: Name of the model. Default "text_classifier".
+        name: Name of the model. Default "decoder".
+        **options: `dropout`, `attention_dropout`, `max_length`, `num_layers` and `dtype` of `load_model`.
 
     Returns:
-        A `TextClassifier` with the weights of the checkpoint.
+        A `TransformerDecoder` with the weights of the checkpoint.
 
     Raises:
-        FileNotFoundError: If the folder or a file in it is missing.
-        ValueError: As `load_encoder`, and if the folder holds no classification head.
+        FileNotFoundError: As `load_model`.
+        ValueError: As `load_model`, and if the folder holds no decoder alone.
 
     Example:
         ```python
         import tempfile
 
         from keras_transformer import pretrained
-        from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
+        from keras_transformer.layers import NormConfig
+        from keras_transformer.models import DecoderConfig, TransformerDecoder
 
-        encoder = TransformerEncoder(EncoderConfig(vocabulary_size=50, num_layers=1, max_length=16))
+        config = DecoderConfig(
+            vocabulary_size=50, num_layers=1, max_length=16, residual="pre_norm", norm=NormConfig(1e-5)
+        )
         with tempfile.TemporaryDirectory() as folder:
-            pretrained.save_huggingface(TextClassifier(encoder, num_outputs=3), None, f"{folder}/model")
-            print(pretrained.load_classifier(f"{folder}/model").num_outputs)
+            pretrained.save_huggingface(TransformerDecoder(config), None, f"{folder}/gpt2")
+            print(pretrained.load_decoder(f"{folder}/gpt2").config == config)
         ```
     """
-    source = _open(path)
-    options = {"dropout": dropout, "attention_dropout": attention_dropout, "max_length": max_length}
-    build = _keras_hub_classifier if isinstance(source, KerasHubPreset) else _huggingface_classifier
-    return build(source, options, kind, dtype, name)
+    return _load(path, "decoder", name, options)
 
 
-def load_class_names(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
-    """Reads the names of the classes of a Hugging Face classifier, in the order of its outputs.
+def load_encoder_decoder(
+    path: str | os.PathLike[str], *, name: str = "encoder_decoder", **options: Any
+) -> TransformerEncoderDecoder:
+    """Loads an encoder-decoder: T5 (1.0 and 1.1) or BART.
 
     Args:
-        path: The folder.
+        path: The folder, such as `resolve` returns.
+        name: Name of the model. Default "encoder_decoder".
+        **options: `dropout`, `attention_dropout`, `max_length`, `num_layers` and `dtype` of `load_model`.
 
     Returns:
-        Tuple of str, or None where the folder names none.
+        A `TransformerEncoderDecoder` with the weights of the checkpoint.
 
     Raises:
-        FileNotFoundError: If there is no `config.json`.
-        ValueError: If the ids of the names are not 0, 1, 2, ...
+        FileNotFoundError: As `load_model`.
+        ValueError: As `load_model`, and if the folder holds no encoder-decoder.
 
     Example:
         ```python
-        from keras_transformer import pretrained
+        import tempfile
 
-        print(pretrained.load_class_names(pretrained.resolve("minilm")))  # an encoder has none
+        from keras_transformer import pretrained
+        from keras_transformer.layers import NormConfig
+        from keras_transformer.models import DecoderConfig, EncoderConfig, EncoderDecoderConfig
+        from keras_transformer.models import TransformerEncoderDecoder
+
+        sizes = dict(vocabulary_size=50, num_layers=1, max_length=16, norm=NormConfig(1e-5))
+        config = EncoderDecoderConfig(
+            EncoderConfig(num_segments=0, **sizes), DecoderConfig(cross_attention=True, **sizes)
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            pretrained.save_huggingface(TransformerEncoderDecoder(config), None, f"{folder}/bart")
+            print(pretrained.load_encoder_decoder(f"{folder}/bart").config == config)
         ```
     """
-    names = read_json(check_folder(Path(path)) / "config.json").get("id2label")
-    if not names:
-        return None
-    if sorted(names, key=int) != [str(i) for i in range(len(names))]:
-        raise ValueError(f"id2label in config.json must name the classes 0, 1, 2, ... Received: {names}")
-    return tuple(str(names[str(i)]) for i in range(len(names)))
+    return _load(path, "encoder_decoder", name, options)
 
 
-def _open(path: str | os.PathLike[str]) -> HuggingFaceFolder | KerasHubPreset:
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Opens a pretrained folder of either format."""
     folder = check_folder(Path(path).expanduser())
     values = read_json(folder / "config.json")
     if "registered_name" in values or "class_name" in values:
@@ -155,27 +194,51 @@ def _open(path: str | os.PathLike[str]) -> HuggingFaceFolder | KerasHubPreset:
     return HuggingFaceFolder(folder)
 
 
-def _load_encoder(
-    source: HuggingFaceFolder | KerasHubPreset,
-    options: dict[str, Any],
-    dtype: Any,
-    name: str = "encoder",
-    head: tuple[str, ...] = (),
-) -> TransformerEncoder:
-    """Builds the encoder and fills it; `head` names what the caller reads itself."""
+def build(source: Source, options: dict[str, Any], dtype: Any, name: str, head: tuple[str, ...] = ()) -> Any:
+    """Builds the model of a folder and fills it; `head` names what the caller reads itself."""
     stored = source.config(pooler=source.has_pooler)
     config = _change(stored, options)
-    encoder = TransformerEncoder(config, dtype=dtype, name=name)
-    for weight in encoder_weights(config):
-        variable = weight.variable(encoder)
-        shape = tuple(variable.shape)
-        if weight.name == "positions.table":
-            variable.assign(source.read(weight, (stored.max_length, shape[1]))[: config.max_length])
-        else:
-            variable.assign(source.read(weight, shape))
+    model = MODELS[source.family.kind](config, dtype=dtype, name=name)
+    weights = source.weights(config)
+    filled = set()
+    for weight in weights:
+        variables = [variable_at(model, path) for path in weight.ours]
+        shapes = [_stored_shape(path, v, stored) for path, v in zip(weight.ours, variables, strict=True)]
+        for variable, value in zip(variables, source.read(weight, shapes), strict=True):
+            variable.assign(value[: variable.shape[0]])
+            filled.add(id(variable))
+    empty = [variable.path for variable in model.weights if id(variable) not in filled]
+    if empty:
+        raise ValueError(
+            f"{source.family.model_type!r} has no weights for {', '.join(empty)}. Received: {source.folder}"
+        )
+    _name_unused(source, weights, source.weights(stored), head)
+    return model
 
-    used = {source.name_of(weight) for weight in encoder_weights(config)} | set(head)
-    asked = {source.name_of(weight) for weight in encoder_weights(stored)}  # fewer blocks or no pooler were asked for
+
+def _load(path: str | os.PathLike[str], kind: str, name: str, options: dict[str, Any]) -> Any:
+    source = open_source(path)
+    if source.family.kind != kind:
+        raise ValueError(
+            f"load_{kind} does not load {source.family.model_type!r}: use load_{source.family.kind}, or load_model for "
+            f"whatever the folder holds. Received: {source.folder}"
+        )
+    return load_model(path, name=name, **options)
+
+
+def _stored_shape(path: str, variable: Any, stored: Config) -> Shape:
+    """Returns the shape that our variable has before positions are cut off."""
+    side = side_of(path, stored)
+    if path.endswith("positions.table") and side.position.scheme == "learned":
+        return (side.max_length, *variable.shape[1:])
+    return tuple(variable.shape)
+
+
+def _name_unused(source: Source, weights: list, of_stored: list, head: tuple[str, ...]) -> None:
+    used = {name for weight in weights for name in source.names_of(weight)} | set(head)
+    asked = {
+        name for weight in of_stored for name in source.names_of(weight)
+    }  # fewer blocks or no pooler were asked for
     left = [plain for plain in source.names if plain not in used]
     usual = [source.names[plain] for plain in left if plain in asked or source.usually_unused(plain)]
     strange = [source.names[plain] for plain in left if source.names[plain] not in usual]
@@ -183,11 +246,17 @@ def _load_encoder(
         logger.info("%s: not used: %s", source.folder, ", ".join(usual))
     if strange:
         logger.warning("%s: unexpected, not used: %s", source.folder, ", ".join(strange))
-    return encoder
 
 
-def _change(stored: EncoderConfig, options: dict[str, Any]) -> EncoderConfig:
+def _change(stored: Config, options: dict[str, Any]) -> Config:
     """Returns the config of the checkpoint with the options that are not None."""
+    if isinstance(stored, EncoderDecoderConfig):
+        sides = {side: _change_side(getattr(stored, side), options) for side in ("encoder", "decoder")}
+        return dataclasses.replace(stored, **sides)
+    return _change_side(stored, options)
+
+
+def _change_side(stored: TransformerConfig, options: dict[str, Any]) -> TransformerConfig:
     changes = {key: value for key, value in options.items() if value is not None}
     for key in ("max_length", "num_layers"):
         if key in changes and changes[key] > getattr(stored, key):
@@ -197,54 +266,3 @@ def _change(stored: EncoderConfig, options: dict[str, Any]) -> EncoderConfig:
     if "attention_dropout" in changes:
         changes["attention"] = dataclasses.replace(stored.attention, dropout=changes.pop("attention_dropout"))
     return dataclasses.replace(stored, **changes)
-
-
-def _huggingface_classifier(
-    source: HuggingFaceFolder, options: dict[str, Any], kind: str | None, dtype: Any, name: str
-) -> TextClassifier:
-    values = source.values
-    ours = values.get(OUR_SECTION, {}).get("classifier")
-    architectures = values.get("architectures") or [_ARCHITECTURE]
-    if ours is None and (HEAD_NAMES[0] not in source.tensors or _ARCHITECTURE not in architectures):
-        raise ValueError(
-            f"The folder holds no classification head ({_ARCHITECTURE}); load_encoder gives its encoder, to which "
-            f"TextClassifier adds a new head. Received: {source.folder} with architectures {architectures}"
-        )
-    if ours is None:
-        num_outputs = len(values["id2label"]) if values.get("id2label") else values.get("num_labels", 2)
-        kind = kind or configs.kind_from_huggingface(values, num_outputs)
-        head_dropout = values.get("classifier_dropout")
-        head = {
-            "pooling": "first",
-            "dropout": source.config(True).dropout if head_dropout is None else head_dropout,
-        }
-        names = HEAD_NAMES
-        options = options | {"pooler": True}
-    else:
-        num_outputs, kind = ours["num_outputs"], kind or ours["kind"]
-        head = {"pooling": ours["pooling"], "dropout": ours["dropout"]}
-        names = OUR_HEAD_NAMES
-    encoder = _load_encoder(source, options, dtype, head=names)
-    model = TextClassifier(encoder, num_outputs, kind=kind, **head, name=name)
-    model.head.kernel.assign(source.read_tensor(names[0], (num_outputs, encoder.config.hidden_dim)).T)
-    model.head.bias.assign(source.read_tensor(names[1], (num_outputs,)))
-    return model
-
-
-def _keras_hub_classifier(
-    source: KerasHubPreset, options: dict[str, Any], kind: str | None, dtype: Any, name: str
-) -> TextClassifier:
-    task = source.task()
-    num_outputs = task["num_classes"]
-    if kind is None and num_outputs == 1:
-        raise ValueError(
-            "A BertTextClassifier with one output may be a regression or one yes-or-no label, and the preset does not "
-            "say which; pass kind='regression' or kind='multi_label'. Received: num_classes=1"
-        )
-    encoder = _load_encoder(source, options | {"pooler": True}, dtype, head=(TASK_WEIGHTS,))
-    kind = kind or "single_label"
-    model = TextClassifier(encoder, num_outputs, kind=kind, pooling="first", dropout=task["dropout"], name=name)
-    kernel, bias = source.read_head(num_outputs)
-    model.head.kernel.assign(kernel)
-    model.head.bias.assign(bias)
-    return model

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_transformer.pretrained import configs
 from keras_transformer.pretrained.checkpoint import read_json
+from keras_transformer.pretrained.families import family_of_preset
 from keras_transformer.pretrained.sources import check_folder
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ def load_packer(
     folder = check_folder(Path(path).expanduser())
     values = read_json(folder / "config.json")
     if "registered_name" in values or "class_name" in values:
-        config = configs.from_keras_hub(values, pooler=True)
+        family = family_of_preset(values.get("class_name"))
+        config = configs.to_config(family, family.preset.from_preset(values["config"]), pooler=False, tied=True)
         packer = _from_preset(folder, options)
     else:
-        config = configs.from_huggingface(values, pooler=False)
+        config = configs.from_huggingface(values)
         packer = TextPacker.load(folder, **options)
+    config = getattr(config, "encoder", config)
     if packer.tokenizer.vocabulary_size != config.vocabulary_size:
         raise ValueError(
             f"The vocabulary does not fit the weights, which embed {config.vocabulary_size} tokens. Received: "

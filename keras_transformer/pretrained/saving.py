@@ -1,7 +1,8 @@
-"""Writes an encoder or a classifier as a Hugging Face folder that transformers loads."""
+"""Writes a model as a Hugging Face folder that transformers loads."""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,28 +11,34 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_transformer import _files
-from keras_transformer.models import TextClassifier, TransformerEncoder
+from keras_transformer.models import TextClassifier
 from keras_transformer.pretrained import configs
-from keras_transformer.pretrained.huggingface import HEAD_NAMES, OUR_HEAD_NAMES, OUR_SECTION
-from keras_transformer.pretrained.names import encoder_weights, to_torch_layout
+from keras_transformer.pretrained.families import Family
+from keras_transformer.pretrained.huggingface import OUR_HEAD, OUR_SECTION
+from keras_transformer.pretrained.loading import MODELS
+from keras_transformer.pretrained.tables import huggingface_weights, variable_at
 
 if TYPE_CHECKING:
     from keras_transformer.text import TextPacker
 
 
 def save_huggingface(
-    model: TransformerEncoder | TextClassifier,
+    model: keras.Model,
     packer: "TextPacker | None",
     path: str | os.PathLike[str],
     *,
     class_names: tuple[str, ...] | None = None,
     overwrite: bool = False,
+    model_type: str | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a model as `config.json`, `model.safetensors` and tokenizer files; the folder appears whole or not at all.
 
-    An encoder becomes a `BertModel`. A classifier that pools the first token through a pooler becomes a
-    `BertForSequenceClassification`. transformers has no counterpart of other classifiers: they are written as a
-    `BertModel` with the head in tensors and fields of our own, which `load_classifier` reads and transformers ignores.
+    An encoder becomes a `BertModel` or the like, a decoder a `GPT2LMHeadModel` or `LlamaForCausalLM`, an
+    encoder-decoder a `T5ForConditionalGeneration` or `BartForConditionalGeneration`. A classifier that pools the first
+    token through a pooler becomes a `BertForSequenceClassification` or the like. transformers has no counterpart of
+    other classifiers: they are written as their encoder with the head in tensors and fields of our own, which
+    `load_classifier` reads and transformers ignores.
 
     Args:
         model: The model. Its weights are written in float32.
@@ -39,14 +46,18 @@ def save_huggingface(
         path: The folder to write.
         class_names: Names of a classifier's outputs, in order. Default: LABEL_0, LABEL_1, ...
         overwrite: Whether an existing folder is replaced. Default False.
+        model_type: Family to write, such as "roberta". Default: the first of bert, electra, albert; gpt2, llama; t5,
+            bart that has a counterpart of the model.
+        fields: Further fields of `config.json`, such as `{"eos_token_id": 2}`. Default: the special tokens of the
+            family's published models, where all of them agree.
 
     Returns:
         The `pathlib.Path` of the folder.
 
     Raises:
         FileExistsError: If the folder exists, is not empty, and `overwrite` is False.
-        ValueError: If BERT has no counterpart of the encoder, the packer's vocabulary or length does not fit it, or
-            the number of names is not the number of outputs.
+        ValueError: If Hugging Face has no counterpart of the model, the packer's vocabulary or length does not fit it,
+            or the number of names is not the number of outputs.
 
     Example:
         ```python
@@ -61,82 +72,106 @@ def save_huggingface(
             print(pretrained.load_encoder(f"{folder}/model").config == encoder.config)
         ```
     """
-    if not isinstance(model, TransformerEncoder | TextClassifier):
-        raise ValueError(f"`model` must be a TransformerEncoder or a TextClassifier. Received: {type(model).__name__}")
+    kinds = (TextClassifier, *MODELS.values())
+    if not isinstance(model, kinds):
+        known = ", ".join(cls.__name__ for cls in kinds)
+        raise ValueError(f"`model` must be one of {known}. Received: {type(model).__name__}")
     target = Path(path).expanduser()
     if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"The folder exists; choose another one or pass overwrite=True. Received: {target}")
-    encoder = model.encoder if isinstance(model, TextClassifier) else model
+    inner = model.encoder if isinstance(model, TextClassifier) else model
     if packer is not None:
-        _check_packer(packer, encoder)
-    config = configs.to_huggingface(encoder.config) | {"pad_token_id": packer.tokenizer.pad_id if packer else 0}
-    tensors = _encoder_tensors(encoder)
+        _check_packer(packer, inner)
+    family, config = configs.to_huggingface(inner.config, model_type)
+    config |= family.token_ids
+    if packer is not None:
+        config["pad_token_id"] = packer.tokenizer.pad_id
+    config |= fields or {}
+    if family.counts_from_padding:
+        config["max_position_embeddings"] = inner.config.max_length + config["pad_token_id"] + 1
+    tensors = _tensors(inner, family, config)
     if isinstance(model, TextClassifier):
-        tensors, fields = _with_head(model, tensors, class_names)
-        config |= fields
+        tensors, more = _with_head(model, family, tensors, class_names)
+        config |= more
     elif class_names is not None:
-        raise ValueError(f"An encoder has no outputs to name. Received: class_names={class_names}")
+        raise ValueError(f"This model has no outputs to name; only a classifier has. Received: class_names={class_names}")
     else:
-        config["architectures"] = ["BertModel"]
+        config["architectures"] = [family.architecture]
 
     with _files.new_folder(target) as folder:
         if packer is not None:
             packer.save(folder)
-        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        _write_json(folder / "config.json", config)
+        if family.kind != "encoder":
+            ids = {key: value for key, value in config.items() if key.endswith("token_id") and value is not None}
+            _write_json(folder / "generation_config.json", ids)
         # transformers 4 refuses a file that does not say which framework's layout it has.
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return target
 
 
-def _check_packer(packer: "TextPacker", encoder: TransformerEncoder) -> None:
-    if packer.tokenizer.vocabulary_size != encoder.config.vocabulary_size:
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _check_packer(packer: "TextPacker", model: keras.Model) -> None:
+    config = getattr(model.config, "encoder", model.config)
+    if packer.tokenizer.vocabulary_size != config.vocabulary_size:
         raise ValueError(
-            f"The packer's vocabulary does not fit the encoder, which embeds {encoder.config.vocabulary_size} tokens. "
+            f"The packer's vocabulary does not fit the model, which embeds {config.vocabulary_size} tokens. "
             f"Received: a vocabulary of {packer.tokenizer.vocabulary_size} tokens"
         )
-    if packer.max_length > encoder.config.max_length:
+    if packer.max_length > config.max_length:
         raise ValueError(
-            f"The packer makes rows that are longer than the encoder's {encoder.config.max_length} positions. "
+            f"The packer makes rows that are longer than the model's {config.max_length} positions. "
             f"Received: max_length={packer.max_length}"
         )
 
 
-def _encoder_tensors(encoder: TransformerEncoder) -> dict[str, np.ndarray]:
-    tensors = {
-        weight.huggingface: to_torch_layout(weight, _float32(weight.variable(encoder)))
-        for weight in encoder_weights(encoder.config)
+def _tensors(model: keras.Model, family: Family, values: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Returns what the tables of the family say that a file holds."""
+    return {
+        weight.theirs: np.ascontiguousarray(weight.layout.join([_float32(variable_at(model, p)) for p in weight.ours]))
+        for weight in huggingface_weights(family.rows(model.config, values), model.config)
+        if weight.needed
     }
-    if not encoder.config.num_segments:
-        tensors["embeddings.token_type_embeddings.weight"] = np.zeros((1, encoder.config.hidden_dim), np.float32)
-    return tensors
 
 
 def _with_head(
-    model: TextClassifier, tensors: dict[str, np.ndarray], class_names: tuple[str, ...] | None
+    model: TextClassifier, family: Family, tensors: dict[str, np.ndarray], class_names: tuple[str, ...] | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns tensors and config fields with the head added."""
     names = tuple(class_names or (f"LABEL_{i}" for i in range(model.num_outputs)))
     if len(names) != model.num_outputs:
         raise ValueError(f"The classifier has {model.num_outputs} outputs. Received: {len(names)} names, {names}")
+    theirs = family.classifier
+    exact = theirs is not None and model.pooling == "first" and model.encoder.pooler is not None
+    layer = theirs.head if exact else OUR_HEAD
     kernel, bias = _float32(model.head.kernel), _float32(model.head.bias)
-    exact = model.pooling == "first" and model.encoder.pooler is not None
-    head_names = HEAD_NAMES if exact else OUR_HEAD_NAMES
-    head = dict(zip(head_names, (np.ascontiguousarray(kernel.T), bias), strict=True))
+    head = {f"{layer}.weight": np.ascontiguousarray(kernel.T), f"{layer}.bias": bias}
     fields = {
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
         "problem_type": configs.kind_to_huggingface(model.kind),
     }
     if exact:
-        fields |= {"architectures": ["BertForSequenceClassification"], "classifier_dropout": model.dropout}
-        return {f"bert.{name}": value for name, value in tensors.items()} | head, fields
+        fields |= {"architectures": [theirs.architecture], theirs.dropout: model.dropout}
+        return {_in_classifier(name, family): value for name, value in tensors.items()} | head, fields
     ours = {
         "kind": model.kind,
         "num_outputs": model.num_outputs,
         "pooling": model.pooling,
         "dropout": model.dropout,
     }
-    return tensors | head, fields | {"architectures": ["BertModel"], OUR_SECTION: {"classifier": ours}}
+    return tensors | head, fields | {"architectures": [family.architecture], OUR_SECTION: {"classifier": ours}}
+
+
+def _in_classifier(name: str, family: Family) -> str:
+    """Returns the name of an encoder's tensor in the classifier of its family."""
+    moved = family.classifier.pooler
+    if moved is not None and name.startswith(f"{family.pooler}."):
+        return moved + name.removeprefix(family.pooler)
+    return family.prefix + name
 
 
 def _float32(variable: keras.Variable) -> np.ndarray:
