@@ -1,7 +1,19 @@
-"""Text: the WordPiece tokenizer, its vocabulary, and packing texts into model inputs."""
+"""Text: tokenizers, their files and vocabularies, and packing texts into model inputs."""
 
+from keras_transformer.text.byte_level_bpe import ByteLevelBPETokenizer
+from keras_transformer.text.loading import load_tokenizer
 from keras_transformer.text.packer import TextPacker
+from keras_transformer.text.sentence_piece import SentencePieceTokenizer
 from keras_transformer.text.vocabulary import load_vocabulary, save_vocabulary, train_wordpiece
 from keras_transformer.text.wordpiece import WordPieceTokenizer
 
-__all__ = ["TextPacker", "WordPieceTokenizer", "load_vocabulary", "save_vocabulary", "train_wordpiece"]
+__all__ = [
+    "ByteLevelBPETokenizer",
+    "SentencePieceTokenizer",
+    "TextPacker",
+    "WordPieceTokenizer",
+    "load_tokenizer",
+    "load_vocabulary",
+    "save_vocabulary",
+    "train_wordpiece",
+]

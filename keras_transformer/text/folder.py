@@ -25,7 +25,7 @@ def save(path: str | os.PathLike, tokenizer: "WordPieceTokenizer", packer: dict[
     Args:
         path: Folder; made if it is not there.
         tokenizer: The tokenizer.
-        packer: dict of the packer's arguments.
+        packer: dict of the packer's arguments, empty for a tokenizer alone.
     """
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def save(path: str | os.PathLike, tokenizer: "WordPieceTokenizer", packer: dict[
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.tokenize_chinese_chars,
         "split_special_tokens": tokenizer.split_special_tokens,
-        "model_max_length": packer["max_length"],
+        **({"model_max_length": packer["max_length"]} if packer else {}),
         **tokenizer.special_tokens,
         _OURS: {"max_characters_per_word": tokenizer.max_characters_per_word, **packer},
     }
@@ -63,10 +63,10 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     path = pathlib.Path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder with a tokenizer at this path. Received: {path}.")
-    config = _read_json(path / CONFIG_FILE)
-    backend = _read_json(path / TOKENIZER_FILE)
+    config = read_json(path / CONFIG_FILE)
+    backend = read_json(path / TOKENIZER_FILE)
     normalizer = _check_backend(backend, path / TOKENIZER_FILE) if backend else {}
-    special_tokens = {key: _content(config[key]) for key in _SPECIAL_KEYS if config.get(key) is not None}
+    special_tokens = {key: content_of(config[key]) for key in _SPECIAL_KEYS if config.get(key) is not None}
     _check_config(config, {**dict(zip(_SPECIAL_KEYS, SPECIAL_TOKENS, strict=True)), **special_tokens}, backend, path)
 
     if (path / VOCABULARY_FILE).is_file():
@@ -95,7 +95,8 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     return tokenizer, ours
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the JSON object of a file, an empty one if there is no file."""
     if not path.is_file():
         return {}
     try:
@@ -107,7 +108,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def _content(token: str | dict[str, Any]) -> str:
+def content_of(token: str | dict[str, Any]) -> str:
     """Returns the text of a special token, which some files write as an object."""
     return token["content"] if isinstance(token, dict) else token
 
@@ -141,9 +142,9 @@ def _check_config(
     config: dict[str, Any], special_tokens: dict[str, str], backend: dict[str, Any], path: pathlib.Path
 ) -> None:
     """Refuses tokens that were added to the vocabulary: the graph knows the five of BERT only."""
-    added = {_content(token) for token in (config.get("added_tokens_decoder") or {}).values()}
-    added |= {_content(token) for token in backend.get("added_tokens") or []}
-    added |= {_content(token) for token in config.get("additional_special_tokens") or []}
+    added = {content_of(token) for token in (config.get("added_tokens_decoder") or {}).values()}
+    added |= {content_of(token) for token in backend.get("added_tokens") or []}
+    added |= {content_of(token) for token in config.get("additional_special_tokens") or []}
     added -= set(special_tokens.values())
     if added:
         raise ValueError(

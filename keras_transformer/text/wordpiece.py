@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_text
 from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as wordpiece_builder
 
-from keras_transformer.text import normalizer_model
+from keras_transformer.text import folder, normalizer_model
 from keras_transformer.text.alphabet import SUFFIX_INDICATOR, Alphabet, split_suffix
 from keras_transformer.text.special_tokens import SpecialTokens
-from keras_transformer.text.strings import as_strings
+from keras_transformer.text.strings import as_strings, character_offsets
 from keras_transformer.text.vocabulary import SPECIAL_TOKENS, check_vocabulary, load_vocabulary
 
 # The names of the special tokens in Hugging Face's configuration.
@@ -176,6 +177,44 @@ class WordPieceTokenizer(tf.Module):
             raise ValueError(f"The vocabulary does not have this token. Received: {token!r}.")
         return self._facts.ids[token]
 
+    id_of = token_to_id
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes `vocab.txt` and `tokenizer_config.json`, which Hugging Face's tokenizers read as well.
+
+        Args:
+            path: Folder; made if it is not there.
+        """
+        folder.save(path, self, {})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "WordPieceTokenizer":
+        """Reads a folder that `save`, `TextPacker.save` or Hugging Face wrote.
+
+        Args:
+            path: Folder with `tokenizer_config.json` and `vocab.txt`, or with a WordPiece `tokenizer.json`.
+
+        Returns:
+            A `WordPieceTokenizer`.
+
+        Raises:
+            FileNotFoundError: If the folder has no vocabulary.
+            ValueError: If the folder holds another kind of tokenizer, or a broken file.
+        """
+        return cls(**folder.load(path)[0])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {
+            "vocabulary": list(self.vocabulary),
+            "lowercase": self.lowercase,
+            "strip_accents": self.strip_accents,
+            "tokenize_chinese_chars": self.tokenize_chinese_chars,
+            "special_tokens": self.special_tokens,
+            "split_special_tokens": self.split_special_tokens,
+            "max_characters_per_word": self.max_characters_per_word,
+        }
+
     def tokenize(self, texts: tf.Tensor | Sequence[str]) -> tf.RaggedTensor:
         """Turns texts into token ids, without [CLS] and [SEP].
 
@@ -189,18 +228,30 @@ class WordPieceTokenizer(tf.Module):
         return self.tokenize_with_offsets(texts)[0]
 
     def tokenize_with_offsets(
-        self, texts: tf.Tensor | Sequence[str]
+        self, texts: tf.Tensor | Sequence[str], unit: str = "bytes"
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
         """Turns texts into token ids and where each token is in its text.
 
         Args:
             texts: As for `tokenize`.
+            unit: str. What is counted, "bytes" of the UTF-8 text or "characters" (code points, as Python does; the
+                texts must be valid UTF-8). Defaults to "bytes".
 
         Returns:
-            (ids, starts, ends), each (batch, None) int32 ragged (or (None,) for one text). `text[start:end]` of the
-            UTF-8 bytes is what the token was made of.
+            (ids, starts, ends), each (batch, None) int32 ragged (or (None,) for one text). `text[start:end]` is what
+            the token was made of.
+
+        Raises:
+            ValueError: If `unit` is unknown.
         """
+        if unit not in ("characters", "bytes"):
+            raise ValueError(f"unit must be 'characters' or 'bytes'. Received: {unit!r}.")
         texts = as_strings(texts)
+        if unit == "characters":
+            rows = texts[None] if texts.shape.rank == 0 else texts
+            ids, starts, ends = self.tokenize_with_offsets(rows)
+            starts, ends = character_offsets(rows, starts, ends)
+            return (ids[0], starts[0], ends[0]) if texts.shape.rank == 0 else (ids, starts, ends)
         if texts.shape.rank == 0:
             ids, starts, ends, _ = self.flat_tokens(texts[None])
             return ids, starts, ends

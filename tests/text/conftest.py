@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import pathlib
 import sys
 
@@ -50,3 +51,73 @@ def reviews() -> list[str]:
         texts = [row["text"] for row in csv.DictReader(file) if row["source"] == "imdb"]
     assert len(texts) == 25_000
     return texts
+
+
+def _write_json(path, content):
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def _train_bpe(folder, texts, special_tokens):
+    from tokenizers import ByteLevelBPETokenizer
+
+    trainer = ByteLevelBPETokenizer()
+    trainer.train_from_iterator(texts, vocab_size=3000, special_tokens=special_tokens, show_progress=False)
+    trainer.save_model(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpt2_folder(reviews, tmp_path_factory) -> pathlib.Path:
+    """The files of a GPT-2 tokenizer of 3,000 tokens, trained on reviews."""
+    folder = _train_bpe(tmp_path_factory.mktemp("gpt2"), reviews[::50], ["<|endoftext|>"])
+    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def roberta_folder(reviews, tmp_path_factory) -> pathlib.Path:
+    """The files of a RoBERTa tokenizer of 3,000 tokens, trained on other reviews."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    folder = _train_bpe(tmp_path_factory.mktemp("roberta"), reviews[7::50], special)
+    mask = {"content": "<mask>", "lstrip": True, "normalized": False, "rstrip": False, "special": True}
+    config = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True, "mask_token": mask}
+    _write_json(folder / "tokenizer_config.json", {**config, "added_tokens_decoder": {"4": mask}})
+    return folder
+
+
+def _train_sentence_piece(path, texts, **options):
+    import sentencepiece
+
+    lines = (line for text in texts for line in text.split(". "))
+    with path.open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines, model_writer=file, vocab_size=800, minloglevel=2, num_threads=1, **options
+        )
+
+
+@pytest.fixture(scope="session")
+def t5_folder(reviews, tmp_path_factory) -> pathlib.Path:
+    """The files of a T5 tokenizer: a unigram model of 800 pieces, trained on reviews, and 100 extra ids."""
+    folder = tmp_path_factory.mktemp("t5")
+    options = {
+        "model_type": "unigram",
+        "pad_id": 0,
+        "eos_id": 1,
+        "unk_id": 2,
+        "bos_id": -1,
+        "seed_sentencepiece_size": 20_000,
+    }
+    _train_sentence_piece(folder / "spiece.model", reviews[::250], **options)
+    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_folder(reviews, tmp_path_factory) -> pathlib.Path:
+    """The files of a Llama tokenizer: a BPE model of 800 pieces with byte fallback, trained on reviews."""
+    folder = tmp_path_factory.mktemp("llama")
+    options = {"model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity", "split_digits": True}
+    options |= {"remove_extra_whitespaces": False, "allow_whitespace_only_pieces": True}
+    _train_sentence_piece(folder / "tokenizer.model", reviews[::100], **options)
+    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
+    return folder
