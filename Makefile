@@ -16,7 +16,12 @@ PINS := $(shell cat setup.cfg constraints.txt pyproject.toml | sha256sum | cut -
 BASE_STAMP := $(VENV)/.installed-$(PINS)
 TEST_STAMP := $(VENV)/.installed-test-$(PINS)
 
-.PHONY: help demo test test-all lint format install install-test clean
+VENV_JAX ?= .venv-jax
+JAX_STAMP := $(VENV_JAX)/.installed-$(PINS)
+# What tests ops, layers, models and generation by numbers alone, on any backend.
+JAX_TESTS := tests/ops/test_masks.py tests/ops/test_positions.py tests/models/test_decoders.py tests/generation
+
+.PHONY: help demo test test-all test-jax lint format install install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -29,8 +34,11 @@ demo: $(BASE_STAMP) ## Train on movie reviews, evaluate, export, predict (15 min
 test: $(TEST_STAMP) lint ## Lint and the fast tests (under 15 minutes)
 	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile -m "not slow"
 
-test-all: $(TEST_STAMP) lint ## Lint and every test, slow ones included (under 40 minutes)
+test-all: $(TEST_STAMP) lint test-jax ## Lint and every test, slow ones and JAX included (under 40 minutes)
 	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile --durations=25
+
+test-jax: $(JAX_STAMP) ## The core under JAX, in an environment without TensorFlow
+	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(VENV_JAX)/bin/python -m pytest -q $(JAX_TESTS)
 
 lint: $(TEST_STAMP) ## Check style with ruff
 	$(VENV)/bin/ruff check .
@@ -59,5 +67,10 @@ $(TEST_STAMP): $(BASE_STAMP)
 	$(PIP) install -e ".[all,test,bench]" -c constraints.txt
 	@touch $@
 
+$(JAX_STAMP):
+	@test -x $(VENV_JAX)/bin/python || $(PYTHON) -m venv $(VENV_JAX)
+	$(VENV_JAX)/bin/python -m pip -qq --disable-pip-version-check --no-input install keras jax numpy pytest -c constraints.txt
+	@touch $@
+
 clean: ## Remove the environment and build leftovers (runs/ stays)
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_JAX) build dist *.egg-info
