@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import numbers
 from typing import Any, Self
 
 from keras_transformer.generation.checks import check_integer, check_number
@@ -51,10 +52,10 @@ class GenerationConfig:
         if not isinstance(self.sampler, SAMPLERS):
             raise ValueError(f"sampler must be Greedy(), Sample(...) or BeamSearch(...). Received: {self.sampler!r}")
         stops = self.stop_token_ids
-        stops = (stops,) if isinstance(stops, int) else tuple(stops if stops is not None else ())
+        stops = (stops,) if isinstance(stops, numbers.Integral) else tuple(stops if stops is not None else ())
         for stop in stops:
             check_integer("stop_token_ids", stop, 0)
-        object.__setattr__(self, "stop_token_ids", stops)
+        object.__setattr__(self, "stop_token_ids", tuple(int(stop) for stop in stops))
         check_integer("min_new_tokens", self.min_new_tokens, 0)
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(
@@ -67,7 +68,7 @@ class GenerationConfig:
             check_integer("start_token_id", self.start_token_id, 0)
         object.__setattr__(self, "logits_processors", tuple(self.logits_processors))
         for processor in self.logits_processors:
-            if not callable(processor) or type(processor).__hash__ is None:
+            if not callable(processor) or isinstance(processor, type) or not _is_hashable(processor):
                 raise ValueError(
                     "A logits processor must be callable and hashable: a frozen dataclass with __call__(logits, "
                     f"tokens). Received: {processor!r}"
@@ -115,3 +116,11 @@ class GenerationConfig:
         if self.seed is None:
             return self
         return dataclasses.replace(self, sampler=dataclasses.replace(self.sampler, seed=None))
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

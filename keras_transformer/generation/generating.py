@@ -15,6 +15,8 @@ from keras_transformer.generation.decoding import Decoding
 from keras_transformer.generation.prompts import prepare
 from keras_transformer.generation.samplers import BeamSearch
 from keras_transformer.generation.token_loop import TokenLoop
+from keras_transformer.ops.compilation import is_compiled_elementwise
+from keras_transformer.ops.precision import product_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +174,11 @@ def _compiled(model: Any, key: tuple, create: Callable) -> Callable:
     """Returns a compiled function of a model; one for each key in the model's life."""
     # Past Keras's own __setattr__, which would take them for parts of the model.
     functions = vars(model).setdefault("_generation_functions", {})
-    if key not in functions:
-        functions[key] = ops.compiled(create(key), model.variables)
-    return functions[key]
+    # What surrounds the first call is traced into the function.
+    place = (*key, product_dtype(), is_compiled_elementwise())
+    if place not in functions:
+        functions[place] = ops.compiled(create(key), model.variables)
+    return functions[place]
 
 
 def _tensors(inputs: dict, config: GenerationConfig) -> dict:

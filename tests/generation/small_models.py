@@ -31,13 +31,14 @@ def sizes(key_heads=None, **changes):
     } | changes
 
 
-def small_decoder(dtype=None, **changes):
-    return TransformerDecoder(DecoderConfig(**sizes(**changes)), dtype=dtype)
+def small_decoder(dtype=None, tied=False, **changes):
+    """Untied by default: random tied weights predict the token that they have just read, again and again."""
+    return TransformerDecoder(DecoderConfig(tie_embeddings=tied, **sizes(**changes)), dtype=dtype)
 
 
-def small_encoder_decoder(dtype=None, **changes):
+def small_encoder_decoder(dtype=None, tied=False, **changes):
     encoder = EncoderConfig(num_segments=0, **sizes(**changes))
-    decoder = DecoderConfig(cross_attention=True, **sizes(**changes))
+    decoder = DecoderConfig(cross_attention=True, tie_embeddings=tied, **sizes(**changes))
     return TransformerEncoderDecoder(EncoderDecoderConfig(encoder, decoder), dtype=dtype)
 
 

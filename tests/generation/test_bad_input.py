@@ -19,9 +19,16 @@ from tests.generation.small_models import VOCABULARY, small_decoder, small_encod
 from tests.helpers import tiny_encoder
 
 
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, logits, tokens):
+        return logits
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_compiled(monkeypatch, request):
-    if "compiles" not in request.keywords and not request.node.name.startswith("test_the_longest"):
+    if not request.node.name.startswith("test_the_longest"):
         monkeypatch.setattr(ops, "compiled", lambda *_: pytest.fail("compiled before the input was checked"))
 
 
@@ -87,6 +94,7 @@ def test_bad_masks(decoder, mask, message):
         ({"start_token_id": 1}, "leave out start_token_id. Received: start_token_id=1"),
         ({"logits_processors": ["upper"]}, "must be callable"),
         ({"logits_processors": [ForcedToken]}, "ForcedToken"),
+        ({"logits_processors": [Unhashable()]}, "callable and hashable"),
         ({"config": {"max_new_tokens": 3}}, "config must be a GenerationConfig"),
     ],
 )

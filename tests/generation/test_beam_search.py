@@ -98,8 +98,11 @@ SEARCHES = [
 ]
 
 
-@pytest.mark.parametrize("stops", [(), (4,), (4, 7)], ids=["no stop", "one stop", "two stops"])
-@pytest.mark.parametrize("search", SEARCHES, ids=lambda s: f"{s.num_beams}-{s.length_penalty}-{s.early_stopping}")
+@pytest.mark.parametrize(
+    ("search", "stops"),
+    [*((search, (4, 7)) for search in SEARCHES), (SEARCHES[0], ()), (SEARCHES[0], (4,)), (SEARCHES[2], (4,))],
+    ids=str,
+)
 def test_beam_search_equals_the_plain_implementation(decoder, oracles, search, stops):
     result = generate(decoder, ROWS, max_new_tokens=6, sampler=search, stop_token_ids=stops)
     rules = (6, search.num_beams, search.length_penalty, search.early_stopping, stops)

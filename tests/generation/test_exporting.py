@@ -29,8 +29,8 @@ def saved_and_loaded(model, folder, **options):
 def test_a_loaded_decoder_gives_the_same_tokens(tmp_path, sampler):
     model = small_decoder(position="relative_bias")
     options = {"max_new_tokens": 5, "stop_token_ids": (4, 9), "sampler": sampler, "repetition_penalty": 1.2}
-    loaded = saved_and_loaded(model, tmp_path, **options)
     expected = generate(model, PROMPTS, **options)
+    loaded = saved_and_loaded(model, tmp_path, **options)
     found = loaded(**padded())
     assert found["token_ids"].numpy().tolist() == expected.token_ids.tolist()
     assert found["lengths"].numpy().tolist() == expected.lengths.tolist()

@@ -90,7 +90,7 @@ def test_cached_logits_behind_an_encoder_are_those_of_the_row_alone(scheme, resi
 
 
 def test_a_window_looks_as_far_back_with_a_cache():
-    model = small_decoder(window=3)
+    model = small_decoder(window=3, tied=True)
     found = cached_logits(model, PROMPTS, [3, 17, 3])
     for row, prompt in enumerate(PROMPTS):
         expected = plain_logits(model, [[*prompt, 3, 17, 3]])[0, len(prompt) - 1 :]
