@@ -94,7 +94,9 @@ def save_huggingface(
         tensors, more = _with_head(model, family, tensors, class_names)
         config |= more
     elif class_names is not None:
-        raise ValueError(f"This model has no outputs to name; only a classifier has. Received: class_names={class_names}")
+        raise ValueError(
+            f"This model has no outputs to name; only a classifier has. Received: class_names={class_names}"
+        )
     else:
         config["architectures"] = [family.architecture]
 

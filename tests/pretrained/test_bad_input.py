@@ -34,11 +34,11 @@ def fails(folder, *parts, error=ValueError, load=pretrained.load_encoder):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("model_type", ["roberta", "electra", "distilbert", "albert", "t5", None])
+@pytest.mark.parametrize("model_type", ["xlnet", "mistral", None])
 def test_other_architectures(model_type, write_bert):
     folder = write_bert()
     edit_config(folder, model_type=model_type)
-    with pytest.raises(ValueError, match=rf"model_type 'bert' can be loaded\. Received: model_type={model_type!r}"):
+    with pytest.raises(ValueError, match=rf"'bert', .* 't5' can be loaded\. Received: model_type={model_type!r}"):
         pretrained.load_encoder(folder)
 
 
@@ -237,6 +237,6 @@ def test_presets(write_backbone):
 
 def test_presets_of_other_backbones(write_backbone):
     folder, _ = write_backbone()
-    edit_config(folder, class_name="RobertaBackbone")
-    with pytest.raises(ValueError, match=r"BertBackbone can be loaded\. Received: class_name='RobertaBackbone'"):
+    edit_config(folder, class_name="GemmaBackbone")
+    with pytest.raises(ValueError, match=r"BertBackbone, .* can be loaded\. Received: class_name='GemmaBackbone'"):
         pretrained.load_encoder(folder)

@@ -3,7 +3,14 @@
 from typing import Any
 
 from keras_transformer.models import DecoderConfig
-from keras_transformer.pretrained.families.family import Family, Preset, merged, read_fields, write_fields
+from keras_transformer.pretrained.families.family import (
+    Family,
+    Preset,
+    merged,
+    read_fields,
+    refuse_variants,
+    write_fields,
+)
 from keras_transformer.pretrained.tables import Row
 
 FIELDS = (
@@ -115,17 +122,11 @@ def rows(config: DecoderConfig, values: dict[str, Any]) -> list[Row]:
 
 def from_preset(config: dict[str, Any]) -> dict[str, Any]:
     """Translates `LlamaBackbone`, which knows no largest length."""
-    if config.get("rope_frequency_adjustment_factor") is not None:
-        raise ValueError(
-            "Presets of Llamas with adjusted rotary frequencies cannot be loaded. Received: "
-            f"rope_frequency_adjustment_factor={config['rope_frequency_adjustment_factor']}"
-        )
-    factor = config.get("rope_position_scaling_factor") or 1.0
+    # keras-nlp 0.32 stores the second factor, but does not compute with it.
+    plain = {"rope_frequency_adjustment_factor": None, "rope_position_scaling_factor": 1.0}
+    refuse_variants("llama", config, plain)
     biases = {"attention": {"use_bias": False}, "feed_forward": {"use_bias": False, "activation": "silu"}}
-    translated = merged(read_fields(config, PRESET_FIELDS), FIXED, biases)
-    if factor != 1:
-        translated["position"] |= {"scaling": "linear", "factor": factor}
-    return translated | {"max_length": 2048}
+    return merged(read_fields(config, PRESET_FIELDS), FIXED, biases, {"max_length": 2048})
 
 
 FAMILY = Family(
