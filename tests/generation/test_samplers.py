@@ -75,7 +75,7 @@ def distribution(*processors):
         (TopK(1000), lambda p: p),
         (TopP(0.1), lambda p: expected_top_p(p, 0.1)),
         (TopP(0.5), lambda p: expected_top_p(p, 0.5)),
-        (TopP(0.93), lambda p: expected_top_p(p, 0.93)),
+        (TopP(0.9), lambda p: expected_top_p(p, 0.9)),
         (MinP(0.05), lambda p: expected_min_p(p, 0.05)),
         (MinP(0.5), lambda p: expected_min_p(p, 0.5)),
         (MinP(1.0), lambda p: expected_min_p(p, 1.0)),
