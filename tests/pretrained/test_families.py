@@ -280,3 +280,19 @@ def test_special_tokens_go_out(tmp_path):
     pretrained.save_huggingface(model, None, tmp_path / "ours", fields=fields)
     config = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").generation_config
     assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (None, 5, 6)
+
+
+@pytest.mark.parametrize("case", ["albert", "t5"])
+def test_a_loaded_model_is_saved_by_keras(case, tmp_path):
+    """One block for all layers, and scaled logits, survive `.keras`."""
+    import keras
+
+    write(case, tmp_path / "theirs")
+    inputs = inputs_of(case, tmp_path / "theirs")
+    model = pretrained.load_model(tmp_path / "theirs")
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.config == model.config
+    assert len(again.trainable_variables) == len(model.trainable_variables)
+    name = "sequence_output" if case == "albert" else "logits"
+    np.testing.assert_array_equal(np.array(again(inputs)[name]), np.array(model(inputs)[name]))
