@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200, help="steps of keras-nlp in a round (default 200)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
-    parser.add_argument("--tokens_per_step", type=int, default=4096, help="padding included (default 4096)")
+    parser.add_argument("--tokens_per_step", type=int, default=2048, help="padding included (default 2048)")
     parser.add_argument("--contestants", default=",".join(CONTESTANTS), help="names, with commas")
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=pathlib.Path, default=RESULT, help="result file")
