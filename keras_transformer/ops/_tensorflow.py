@@ -82,6 +82,7 @@ def layer_norm(x, gamma, beta, epsilon: float):
     Returns:
         Tensor of the shape and dtype of `x`.
     """
+    x = tf.convert_to_tensor(x)
     gamma, beta = (tf.cast(tf.convert_to_tensor(p), tf.float32) for p in (gamma, beta))
     if is_compiled_elementwise():
         rows = tf.reshape(x, (-1, gamma.shape[0]))
@@ -106,6 +107,7 @@ def rms_norm(x, gamma, epsilon: float):
     Returns:
         Tensor of the shape and dtype of `x`.
     """
+    x = tf.convert_to_tensor(x)
     gamma = tf.cast(tf.convert_to_tensor(gamma), tf.float32)
     if is_compiled_elementwise():
         rows = tf.reshape(x, (-1, gamma.shape[0]))
