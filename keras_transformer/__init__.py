@@ -14,6 +14,7 @@ _MODULES = (
     "evaluation",
     "explain",
     "export",
+    "generation",
     "layers",
     "losses",
     "models",
