@@ -81,17 +81,19 @@ def distribution(*processors):
 @pytest.mark.parametrize(
     ("processor", "expected"),
     [
-        (Temperature(0.6), lambda p: normalised(p ** (1 / 0.6))),
-        (Temperature(2.5), lambda p: normalised(p ** (1 / 2.5))),
-        (TopK(1), lambda p: expected_top_k(p, 1)),
-        (TopK(7), lambda p: expected_top_k(p, 7)),
-        (TopK(1000), lambda p: p),
-        *((TopP(mass), functools.partial(expected_top_p, mass=mass)) for mass in MASSES),
-        (MinP(0.05), lambda p: expected_min_p(p, 0.05)),
-        (MinP(0.5), lambda p: expected_min_p(p, 0.5)),
-        (MinP(1.0), lambda p: expected_min_p(p, 1.0)),
+        pytest.param(processor, expected, id=str(processor))
+        for processor, expected in (
+            (Temperature(0.6), lambda p: normalised(p ** (1 / 0.6))),
+            (Temperature(2.5), lambda p: normalised(p ** (1 / 2.5))),
+            (TopK(1), lambda p: expected_top_k(p, 1)),
+            (TopK(7), lambda p: expected_top_k(p, 7)),
+            (TopK(1000), lambda p: p),
+            *((TopP(mass), functools.partial(expected_top_p, mass=mass)) for mass in MASSES),
+            (MinP(0.05), lambda p: expected_min_p(p, 0.05)),
+            (MinP(0.5), lambda p: expected_min_p(p, 0.5)),
+            (MinP(1.0), lambda p: expected_min_p(p, 1.0)),
+        )
     ],
-    ids=str,
 )
 def test_a_processor_changes_the_distribution_as_defined(processor, expected):
     np.testing.assert_allclose(distribution(processor), expected(probabilities(LOGITS)), rtol=1e-4, atol=1e-7)
