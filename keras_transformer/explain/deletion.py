@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_transformer.explain.gradients import Attribution, Word, attribute, mean_by_text, selectors_of
+from keras_transformer.explain.gradients import Attribution, Progress, Word, attribute, mean_by_text, selectors_of
 from keras_transformer.explain.path import EmbeddingPath
 from keras_transformer.explain.words import read_rows
 from keras_transformer.models import TextClassifier
@@ -69,6 +69,7 @@ def faithfulness(
     steps: int = 16,
     seed: int = 0,
     count: int = 5,
+    progress: Progress | None = None,
 ) -> dict:
     """Explain texts and measure how far the explanations can be trusted.
 
@@ -79,6 +80,7 @@ def faithfulness(
         steps: int, points on the path to begin with, default 16.
         seed: int, of the random deletions, default 0.
         count: int, number of words to delete, default 5.
+        progress: as for `integrated_gradients`. Default None.
 
     Returns:
         dict of plain values, as report.html shows it: {"completeness": {"n", "median", "percentile_95", "largest",
@@ -90,7 +92,7 @@ def faithfulness(
     if not len(texts):
         raise ValueError("`texts` must hold at least one text. Received: none")
     path = EmbeddingPath(model, packer.tokenizer)
-    attributions = attribute(path, model, packer, list(texts), None, steps, max(steps, 256), 0.05)
+    attributions = attribute(path, model, packer, list(texts), None, steps, max(steps, 256), 0.05, progress)
     errors = np.array([attribution.completeness_error for attribution in attributions])
     return {
         "completeness": {

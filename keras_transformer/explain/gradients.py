@@ -1,7 +1,7 @@
 """Integrated gradients over the embeddings (Sundararajan et al., 2017): which words drove a decision."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,9 @@ from keras_transformer.explain.path import EmbeddingPath
 from keras_transformer.explain.words import Row, read_rows
 from keras_transformer.models import TextClassifier
 from keras_transformer.text import TextPacker
+
+# Called with how many parts of the work are done, and how many there are.
+Progress = Callable[[int, int], object]
 
 
 class Word(NamedTuple):
@@ -65,6 +68,7 @@ def integrated_gradients(
     tolerance: float = 0.05,
     baseline: str = "pad",
     tokens_per_batch: int = 4096,
+    progress: Progress | None = None,
 ) -> list[Attribution]:
     """Attribute the score of each text to its words.
 
@@ -82,6 +86,8 @@ def integrated_gradients(
         tolerance: float, relative error of the sum above which the steps are doubled, default 0.05.
         baseline: str, "pad" (default), "mask" or "zero"; `docs/evaluation.md` says why.
         tokens_per_batch: int, most tokens in a batch, default 4096: 8 rows of 512.
+        progress: called as `progress(done, total)` after each batch, with numbers of points on the paths; the total
+            grows when steps are doubled. Default None.
 
     Returns:
         list of `Attribution`, one a text.
@@ -116,7 +122,7 @@ def integrated_gradients(
     if not texts:
         return []
     path = EmbeddingPath(model, packer.tokenizer, baseline, tokens_per_batch)
-    return attribute(path, model, packer, texts, target, steps, max_steps, tolerance)
+    return attribute(path, model, packer, texts, target, steps, max_steps, tolerance, progress)
 
 
 def attribute(
@@ -128,6 +134,7 @@ def attribute(
     steps: int,
     max_steps: int,
     tolerance: float,
+    progress: Progress | None = None,
 ) -> list[Attribution]:
     """Do the work of `integrated_gradients` on a path that is used several times.
 
@@ -140,6 +147,7 @@ def attribute(
         steps: int.
         max_steps: int.
         tolerance: float.
+        progress: as for `integrated_gradients`.
 
     Returns:
         list of `Attribution`.
@@ -154,9 +162,11 @@ def attribute(
     change = score - baseline_score
     shares: list[np.ndarray] = [np.empty(0)] * len(rows)
     error, used = np.full(len(texts), np.inf), np.zeros(len(texts), int)
+    points = _Points(progress)
     while True:
         open_rows = [i for i, row in enumerate(rows) if error[row.example] > tolerance]
-        found = path.integrate([rows[i] for i in open_rows], selectors[examples[open_rows]], steps)
+        points.total += len(open_rows) * steps
+        found = path.integrate([rows[i] for i in open_rows], selectors[examples[open_rows]], steps, points.add)
         for i, share in zip(open_rows, found, strict=True):
             shares[i] = share
             used[rows[i].example] = steps
@@ -201,6 +211,18 @@ def mean_by_text(values: np.ndarray, examples: np.ndarray) -> np.ndarray:
     sums = np.zeros((counts.size, values.shape[1]))
     np.add.at(sums, examples, values)
     return sums / counts[:, None]
+
+
+class _Points:
+    """Counts points, and tells `progress`."""
+
+    def __init__(self, progress: Progress | None):
+        self.progress, self.done, self.total = progress, 0, 0
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self.progress is not None:
+            self.progress(self.done, self.total)
 
 
 def _targets(model: TextClassifier, logits: np.ndarray, target: int | Sequence[int] | None) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The straight path from a baseline text to a text in embedding space, and the model along it, in batches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -61,13 +61,16 @@ class EmbeddingPath:
                 result[i] = values
         return np.array(result, dtype=np.float64)
 
-    def integrate(self, rows: Sequence[Row], selectors: np.ndarray, steps: int) -> list[np.ndarray]:
+    def integrate(
+        self, rows: Sequence[Row], selectors: np.ndarray, steps: int, done: Callable[[int], object] | None = None
+    ) -> list[np.ndarray]:
         """Integrate the gradient along the path, by Gauss-Legendre quadrature.
 
         Args:
             rows: sequence of Row.
             selectors: float array, shape (rows, outputs): the integrated score is the sum of logits times this.
             steps: int, number of points.
+            done: called after each batch with the number of points in it. Default None.
 
         Returns:
             One float64 array of shape (length,) a row: the share of each token in the change of the score.
@@ -82,6 +85,8 @@ class EmbeddingPath:
                 chosen, self._contributions(*inputs, self._scale, selected).numpy(), strict=True
             ):
                 result[i] += weights[step] * values[: result[i].size]
+            if done is not None:
+                done(len(chosen))
         return result
 
     def _batches(self, rows: Sequence[Row], points: list[tuple[int, float]], names: list | None = None):

@@ -9,6 +9,7 @@ import numpy as np
 from keras_transformer import data, evaluation, losses
 from keras_transformer.models import probabilities
 from keras_transformer.pipelines import TextPipeline, score_rows
+from keras_transformer.training.progress import CountBar
 from keras_transformer.training.recipe import JudgeRecipe, Recipe
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,12 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def explain(
-    wanted: JudgeRecipe, pipeline: TextPipeline, texts: Sequence[str], mistakes: list[dict], seed: int
+    wanted: JudgeRecipe,
+    pipeline: TextPipeline,
+    texts: Sequence[str],
+    mistakes: list[dict],
+    seed: int,
+    log_seconds: float = 30.0,
 ) -> dict[str, Any]:
     """Find the words that drove the worst mistakes, and test the explanations by deleting words.
 
@@ -102,6 +108,7 @@ def explain(
         texts: sequence of str of the test part, out of which the deletion test draws.
         mistakes: list of dict as `judge` returns them.
         seed: int, of the drawing.
+        log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
 
     Returns:
         Dict with `mistakes` (with their words) and, if it was wanted, `faithfulness`.
@@ -111,9 +118,14 @@ def explain(
     result: dict[str, Any] = {"mistakes": mistakes}
     if mistakes:
         logger.info("finding the words behind %d mistakes", len(mistakes))
-        found = room.integrated_gradients(
-            pipeline.model, pipeline.packer, [entry["text"] for entry in mistakes], steps=wanted.attribution_steps
-        )
+        with CountBar("points", log_seconds) as progress:
+            found = room.integrated_gradients(
+                pipeline.model,
+                pipeline.packer,
+                [entry["text"] for entry in mistakes],
+                steps=wanted.attribution_steps,
+                progress=progress,
+            )
         result["mistakes"] = [
             entry | {"words": [list(word) for word in attribution.words]}
             for entry, attribution in zip(mistakes, found, strict=True)
@@ -121,13 +133,15 @@ def explain(
     if wanted.deletion_texts:
         chosen = np.random.default_rng(seed).permutation(len(texts))[: wanted.deletion_texts]
         logger.info("deleting words from %d texts", len(chosen))
-        result["faithfulness"] = room.faithfulness(
-            pipeline.model,
-            pipeline.packer,
-            [texts[i] for i in sorted(chosen)],
-            steps=wanted.attribution_steps,
-            seed=seed,
-        )
+        with CountBar("points", log_seconds) as progress:
+            result["faithfulness"] = room.faithfulness(
+                pipeline.model,
+                pipeline.packer,
+                [texts[i] for i in sorted(chosen)],
+                steps=wanted.attribution_steps,
+                seed=seed,
+                progress=progress,
+            )
     return result
 
 

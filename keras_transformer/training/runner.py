@@ -283,7 +283,12 @@ class _Run:
         if not shown.get("mistakes") and not self.recipe.judge.deletion_texts:
             return
         found = judging.explain(
-            self.recipe.judge, self.saved, self.splits.test.texts, shown.get("mistakes", []), self.recipe.seed
+            self.recipe.judge,
+            self.saved,
+            self.splits.test.texts,
+            shown.get("mistakes", []),
+            self.recipe.seed,
+            self.log_seconds,
         )
         faults.reach("explain")
         write_json(self.folder.scores, shown | found)

@@ -178,3 +178,14 @@ def test_new_weights_are_seen(make_model, make_packer):
     model.head.bias.assign_add([1.0, 0.0])
     (after,) = integrated_gradients(model, packer, "good film", target=0)
     assert after.logit == pytest.approx(before.logit + 1, abs=1e-5)
+
+
+def test_progress_counts_the_points_that_were_computed(make_model, make_packer):
+    seen = []
+    found = integrated_gradients(
+        make_model(), make_packer(), TEXTS, steps=2, max_steps=16, progress=lambda *counts: seen.append(counts)
+    )
+    # Steps are doubled from 2 to those that a text needed: 2 + 4 + ... + steps points in all.
+    assert seen[-1] == (sum(2 * one.steps - 2 for one in found),) * 2
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert all(done <= total for done, total in seen)

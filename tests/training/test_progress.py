@@ -67,3 +67,27 @@ def test_a_terminal_has_one_line(clock, monkeypatch):
     assert len(lines) == 30
     assert all(len(line) < 60 for line in lines)
     assert lines[-1].startswith("epoch 3/3 [====================] 10/10  loss 0.0333")
+
+
+def test_a_count_says_how_much_is_left(clock):
+    stream = io.StringIO()
+    with progress.CountBar("points", interval=10, stream=stream) as report:
+        for done in (1, 2, 3):
+            clock[0] += 6
+            report(done, 8)
+        clock[0] += 6
+        report(4, 16)
+    assert stream.getvalue().splitlines() == [
+        "[=====               ] 2/8 points  36.0 s left",
+        "[=====               ] 4/16 points  1:12 left",
+    ]
+
+
+def test_a_count_ends_its_line_on_a_terminal(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    with progress.CountBar("points", stream=stream) as report:
+        report(1, 2)
+        report(2, 2)
+    assert stream.getvalue().count("\r") == 2
+    assert stream.getvalue().endswith("2/2 points  0.0 s left\n")
