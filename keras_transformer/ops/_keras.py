@@ -79,12 +79,18 @@ def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, retu
     scores = ops.cast(scores, "float32") * (1.0 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")
-    weights = ops.softmax(scores, axis=-1)
+    weights = _softmax(scores)
     if row_valid is not None:
         weights = weights * ops.cast(row_valid, "float32")
     kept = weights if dropout is None else dropout(weights)
     context = _grouped_product(ops.cast(kept, v.dtype), v)
     return (context, weights) if return_weights else context
+
+
+def _softmax(x):
+    """`keras.ops.softmax` warns of an axis of size 1, which the first step of every generation has."""
+    x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=-1, keepdims=True)))
+    return x / ops.sum(x, axis=-1, keepdims=True)
 
 
 def _grouped_product(a, b):
