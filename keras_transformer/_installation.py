@@ -14,7 +14,8 @@ _NAME = "keras_transformer.export"
 class _CheckoutFinder:
     """Finds `keras_transformer.export` in the folder `export/` beside the package, as a checkout has it.
 
-    An installed package has it inside (setup.cfg, `package_dir`), where Python's own finders look first.
+    An installed package has it inside (setup.cfg, `package_dir`). This finder comes first: an editable install of
+    another checkout would otherwise give its `export` to this package.
     """
 
     @staticmethod
@@ -30,7 +31,7 @@ class _CheckoutFinder:
 def check() -> None:
     """Makes `export` importable from a checkout, and warns of a distribution that owns the same import name."""
     if (_ROOT / "setup.cfg").is_file() and (_ROOT / "export" / "__init__.py").is_file():
-        sys.meta_path.append(_CheckoutFinder)
+        sys.meta_path.insert(0, _CheckoutFinder)
     try:
         other = importlib.metadata.distribution("keras-transformer")
     except importlib.metadata.PackageNotFoundError:

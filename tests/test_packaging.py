@@ -164,6 +164,12 @@ def test_editable_install_uses_the_checkout(checkout, environment, tmp_path):
     expected = [checkout / "keras_transformer" / "__init__.py", checkout / "export" / "__init__.py"]
     assert locations(environment, tmp_path) == expected
     assert locations(environment, checkout) == expected
+    # A second checkout keeps to itself, wherever the install points.
+    other = shutil.copytree(checkout, tmp_path / "other")
+    assert locations(environment, other) == [
+        other / "keras_transformer" / "__init__.py",
+        other / "export" / "__init__.py",
+    ]
 
 
 @pytest.mark.slow
