@@ -1,0 +1,1 @@
+"""What surrounds a SavedModel in TensorFlow Serving: messages, warm-up records, configuration files, requests."""
