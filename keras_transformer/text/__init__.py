@@ -1,6 +1,8 @@
 """Text: tokenizers, their files and vocabularies, and packing texts into model inputs."""
 
+from keras_transformer.text.albert_rules import AlbertRules
 from keras_transformer.text.byte_level_bpe import ByteLevelBPETokenizer
+from keras_transformer.text.frame import Frame
 from keras_transformer.text.loading import load_tokenizer
 from keras_transformer.text.packer import TextPacker
 from keras_transformer.text.sentence_piece import SentencePieceTokenizer
@@ -8,7 +10,9 @@ from keras_transformer.text.vocabulary import load_vocabulary, save_vocabulary, 
 from keras_transformer.text.wordpiece import WordPieceTokenizer
 
 __all__ = [
+    "AlbertRules",
     "ByteLevelBPETokenizer",
+    "Frame",
     "SentencePieceTokenizer",
     "TextPacker",
     "WordPieceTokenizer",

@@ -55,6 +55,8 @@ class ByteLevelBPETokenizer(SubwordTokenizer):
     https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf), section 2.2.
     """
 
+    tflite_obstacle = "byte-level BPE decodes and encodes Unicode, finds unique words and loops"
+
     def __init__(
         self,
         vocabulary: Mapping[str, int] | str | os.PathLike,
@@ -96,6 +98,13 @@ class ByteLevelBPETokenizer(SubwordTokenizer):
     def merges(self) -> tuple[str, ...]:
         """The merges by rank."""
         return self._facts.merges
+
+    @property
+    def hugging_face_class(self) -> str:
+        """Class of Hugging Face that reads what `save` writes."""
+        # That for RoBERTa adds special tokens of its own, that for GPT-2 those that are named.
+        is_roberta = {"cls_token", "sep_token", "mask_token"} <= set(self.special_tokens)
+        return "RobertaTokenizer" if is_roberta else "GPT2Tokenizer"
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes `vocab.json`, `merges.txt` and `tokenizer_config.json`, which Hugging Face's tokenizers read as well.

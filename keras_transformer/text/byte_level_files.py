@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras_transformer._files import write_text
 from keras_transformer.text import special_files
 from keras_transformer.text.byte_level import bytes_to_letters
-from keras_transformer.text.folder import CONFIG_FILE, TOKENIZER_FILE, read_json
+from keras_transformer.text.folder import CONFIG_FILE, TOKENIZER_FILE, class_name, read_json
 
 if TYPE_CHECKING:
     from keras_transformer.text.byte_level_bpe import ByteLevelBPETokenizer
@@ -140,10 +140,8 @@ def save(path: str | os.PathLike, tokenizer: "ByteLevelBPETokenizer") -> None:
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / VOCABULARY_FILE, json.dumps(tokenizer.vocabulary, ensure_ascii=False) + "\n")
     write_text(path / MERGES_FILE, "".join(f"{line}\n" for line in ("#version: 0.2", *tokenizer.merges)))
-    # Hugging Face's class for RoBERTa adds special tokens of its own, that for GPT-2 those that are named.
-    is_roberta = {"cls_token", "sep_token", "mask_token"} <= set(tokenizer.special_tokens)
     settings = {
-        "tokenizer_class": "RobertaTokenizer" if is_roberta else "GPT2Tokenizer",
+        "tokenizer_class": tokenizer.hugging_face_class,
         "add_prefix_space": tokenizer.add_prefix_space,
     }
     special_files.write_config(path, settings, tokenizer)
@@ -177,7 +175,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
             f"A folder with byte-level BPE has {VOCABULARY_FILE} and {MERGES_FILE}, or {TOKENIZER_FILE}. Received: "
             f"{path}, which has neither."
         )
-    defaults = CLASSES.get(str(config.get("tokenizer_class")).removesuffix("Fast"))
+    defaults = CLASSES.get(class_name(path))
     if defaults is None:
         candidates = (_ROBERTA, _GPT2)
         defaults = next(

@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+from keras_transformer._files import write_text
 from keras_transformer.text.vocabulary import SPECIAL_TOKENS, save_vocabulary
 
 if TYPE_CHECKING:
@@ -13,19 +14,30 @@ if TYPE_CHECKING:
 VOCABULARY_FILE = "vocab.txt"
 CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILE = "tokenizer.json"
-_OURS = "keras_transformer"
+OURS = "keras_transformer"
+"""Where a configuration keeps what Hugging Face has no name for."""
+ANY_CLASS = ("", "PreTrainedTokenizer", "TokenizersBackend")
+"""Classes that say nothing of the kind of tokenizer."""
+_CLASS_OF_MODEL = {
+    "bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "electra": "ElectraTokenizer",
+    "roberta": "RobertaTokenizer",
+    "bart": "BartTokenizer",
+    "albert": "AlbertTokenizer",
+    "t5": "T5Tokenizer",
+    "llama": "LlamaTokenizer",
+    "gpt2": "GPT2Tokenizer",
+}
 _SPECIAL_KEYS = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-# Hugging Face writes a huge number where no limit is known.
-_LONGEST_LIMIT = 1_000_000
 
 
-def save(path: str | os.PathLike, tokenizer: "WordPieceTokenizer", packer: dict[str, Any]) -> None:
+def save(path: str | os.PathLike, tokenizer: "WordPieceTokenizer") -> None:
     """Writes the files.
 
     Args:
         path: Folder; made if it is not there.
         tokenizer: The tokenizer.
-        packer: dict of the packer's arguments, empty for a tokenizer alone.
     """
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -36,16 +48,13 @@ def save(path: str | os.PathLike, tokenizer: "WordPieceTokenizer", packer: dict[
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.tokenize_chinese_chars,
         "split_special_tokens": tokenizer.split_special_tokens,
-        **({"model_max_length": packer["max_length"]} if packer else {}),
         **tokenizer.special_tokens,
-        _OURS: {"max_characters_per_word": tokenizer.max_characters_per_word, **packer},
+        OURS: {"max_characters_per_word": tokenizer.max_characters_per_word},
     }
-    temporary = path / (CONFIG_FILE + ".part")
-    temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path / CONFIG_FILE)
+    write_json(path / CONFIG_FILE, config)
 
 
-def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
+def load(path: str | os.PathLike) -> dict[str, Any]:
     """Reads the files.
 
     `tokenizer_config.json` counts first, then `tokenizer.json`, then BERT's defaults.
@@ -54,7 +63,7 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         path: Folder of ours or of Hugging Face.
 
     Returns:
-        The arguments of `WordPieceTokenizer` and those of `TextPacker`.
+        The arguments of `WordPieceTokenizer`.
 
     Raises:
         FileNotFoundError: If the folder, or a vocabulary in it, is not there.
@@ -78,21 +87,39 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
             f"A tokenizer folder has {VOCABULARY_FILE}, or {TOKENIZER_FILE} with a WordPiece model. Received: {path}, "
             "which has neither."
         )
-    ours = dict(config.get(_OURS) or {})
-    tokenizer = {
+    ours = config.get(OURS) or {}
+    return {
         "vocabulary": vocabulary,
         "lowercase": config.get("do_lower_case", normalizer.get("lowercase", True)),
         "strip_accents": config.get("strip_accents", normalizer.get("strip_accents")),
         "tokenize_chinese_chars": config.get("tokenize_chinese_chars", normalizer.get("handle_chinese_chars", True)),
         "special_tokens": special_tokens,
         "split_special_tokens": config.get("split_special_tokens", False),
-        "max_characters_per_word": ours.pop(
+        "max_characters_per_word": ours.get(
             "max_characters_per_word", backend.get("model", {}).get("max_input_chars_per_word", 100)
         ),
     }
-    if not ours and 3 <= config.get("model_max_length", 0) <= _LONGEST_LIMIT:
-        ours = {"max_length": config["model_max_length"]}
-    return tokenizer, ours
+
+
+def class_name(path: pathlib.Path) -> str:
+    """Returns Hugging Face's class of the tokenizer in a folder, without "Fast" at its end.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        What `tokenizer_config.json` says, else what belongs to the `model_type` in `config.json`, else what
+        `tokenizer_config.json` says even though it is a class of any tokenizer; "" where there is neither.
+    """
+    name = str(read_json(path / CONFIG_FILE).get("tokenizer_class") or "").removesuffix("Fast")
+    if name not in ANY_CLASS:
+        return name
+    return _CLASS_OF_MODEL.get(read_json(path / "config.json").get("model_type"), name)
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pathlib
 
 from keras_transformer.text import byte_level_files, sentence_piece_files
 from keras_transformer.text.byte_level_bpe import ByteLevelBPETokenizer
-from keras_transformer.text.folder import CONFIG_FILE, TOKENIZER_FILE, VOCABULARY_FILE, read_json
+from keras_transformer.text.folder import ANY_CLASS, TOKENIZER_FILE, VOCABULARY_FILE, class_name, read_json
 from keras_transformer.text.sentence_piece import SentencePieceTokenizer
 from keras_transformer.text.wordpiece import WordPieceTokenizer
 
@@ -15,8 +15,8 @@ Tokenizer = WordPieceTokenizer | ByteLevelBPETokenizer | SentencePieceTokenizer
 def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
     """Reads the tokenizer of a folder, whichever of the three kinds it is.
 
-    The class in `tokenizer_config.json` counts first, then the files that only one kind has, then the model in
-    `tokenizer.json`.
+    The class in `tokenizer_config.json` counts first, then the `model_type` in `config.json`, then the files that only
+    one kind has, then the model in `tokenizer.json`.
 
     Args:
         path: Folder of ours or of Hugging Face.
@@ -40,8 +40,7 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
     path = pathlib.Path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder with a tokenizer at this path. Received: {path}.")
-    config = read_json(path / CONFIG_FILE)
-    name = str(config.get("tokenizer_class") or "").removesuffix("Fast")
+    name = class_name(path)
     for loader, fits in (
         (ByteLevelBPETokenizer, name in byte_level_files.CLASSES),
         (SentencePieceTokenizer, name in sentence_piece_files.CLASSES),
@@ -49,7 +48,7 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
     ):
         if fits:
             return loader.load(path)
-    if name not in _ANY_CLASS:
+    if name not in ANY_CLASS:
         raise ValueError(
             f"No tokenizer here is the same as this class; there are those of "
             f"{', '.join((*_WORDPIECE_CLASSES, *byte_level_files.CLASSES, *sentence_piece_files.CLASSES))}. "
@@ -78,5 +77,3 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
 
 
 _WORDPIECE_CLASSES = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
-# Classes that say nothing of the kind.
-_ANY_CLASS = ("", "PreTrainedTokenizer", "TokenizersBackend")

@@ -18,19 +18,20 @@ _MOST_UNITS = 1 << 21  # a unit has 21 bits for a distance
 _FREE = np.array([*range(0x01, 0x40), *range(0x41, 0x80)])
 
 
-def build(table: dict[str, np.ndarray], default: str) -> bytes:
+def build(table: dict[str, np.ndarray], default: str | None) -> bytes:
     """Builds a normalizer model.
 
     Args:
         table: dict of replacement string to the code points (int array) that it replaces. Later entries win.
-        default: str. The replacement of every code point that is in no entry.
+        default: str or None. The replacement of every code point that is in no entry; None keeps them.
 
     Returns:
         The flatbuffer. Bytes that are not valid UTF-8 are removed.
     """
     pool = bytearray()
     values = np.zeros(0x110000, np.int64)
-    values[:] = _add_to_pool(pool, default)
+    if default is not None:
+        values[:] = _add_to_pool(pool, default)
     for text, code_points in table.items():
         values[code_points] = _add_to_pool(pool, text)
     return _flatbuffer(_build_trie(values, invalid=_REPLACED), int(values[0]), bytes(pool))

@@ -1,4 +1,4 @@
-"""SentencePiece in the graph, as T5 and Llama use it: unigram and BPE models, byte fallback, added tokens."""
+"""SentencePiece in the graph, as ALBERT, T5 and Llama use it: unigram and BPE models, byte fallback, added tokens."""
 
 import functools
 import hashlib
@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from keras_transformer.text import sentence_piece_files
+from keras_transformer.text.albert_rules import AlbertCleaner, AlbertRules
 from keras_transformer.text.strings import character_offsets
 from keras_transformer.text.subword import SubwordTokenizer
 
@@ -34,6 +35,8 @@ class SentencePieceTokenizer(SubwordTokenizer):
             optionally, "lstrip", "rstrip", "special". Those that the model does not have get the ids after its own,
             in this order. Defaults to ().
         split_special_tokens: bool. Treat special tokens that are written in a text as plain text. Defaults to False.
+        rules: AlbertRules or None. How ALBERT cleans a text before it is tokenized; None leaves it to the model.
+            Defaults to None.
 
     Raises:
         ValueError: If the model is not one of SentencePiece, or an argument is unknown.
@@ -56,6 +59,8 @@ class SentencePieceTokenizer(SubwordTokenizer):
     Reference: [SentencePiece](https://arxiv.org/abs/1808.06226), [T5](https://arxiv.org/abs/1910.10683).
     """
 
+    tflite_obstacle = "added tokens in the text are found with regular expressions"
+
     def __init__(
         self,
         model: bytes | str | os.PathLike,
@@ -64,7 +69,10 @@ class SentencePieceTokenizer(SubwordTokenizer):
         special_tokens: Mapping[str, str] | None = None,
         added_tokens: Sequence[str | Mapping[str, Any]] = (),
         split_special_tokens: bool = False,
+        rules: AlbertRules | None = None,
     ):
+        if rules is not None and not isinstance(rules, AlbertRules):
+            raise ValueError(f"rules must be AlbertRules(...) or None. Received: {rules!r}.")
         if prefix not in PREFIXES:
             raise ValueError(f"prefix must be one of {PREFIXES}. Received: {prefix!r}.")
         model = sentence_piece_files.read_model(model)
@@ -81,7 +89,13 @@ class SentencePieceTokenizer(SubwordTokenizer):
             name="sentence_piece_tokenizer",
         )
         self.prefix = prefix
+        self.rules = rules
         self._facts.model = model
+        self._facts.is_unigram = facts.is_unigram
+        self._cleaner = None
+        if rules is not None:
+            self._cleaner = AlbertCleaner(rules)
+            model = sentence_piece_files.divides_number_commas(model)
         self._adds_blank = facts.adds_blank and prefix != "never"
         with tf.init_scope():
             self._blank_id = tf.constant(facts.pieces.index(_BLANK) if _BLANK in facts.pieces else -1, tf.int32)
@@ -95,6 +109,13 @@ class SentencePieceTokenizer(SubwordTokenizer):
     def model(self) -> bytes:
         """The SentencePiece model."""
         return self._facts.model
+
+    @property
+    def hugging_face_class(self) -> str:
+        """Class of Hugging Face that reads what `save` writes."""
+        if self.rules is not None:
+            return "AlbertTokenizer"
+        return "T5Tokenizer" if self._facts.is_unigram else "LlamaTokenizer"
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes `spiece.model` or `tokenizer.model`, and `tokenizer_config.json`, which Hugging Face reads as well.
@@ -122,7 +143,7 @@ class SentencePieceTokenizer(SubwordTokenizer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
-        return {"model": self.model, "prefix": self.prefix, **super().get_config()}
+        return {"model": self.model, "prefix": self.prefix, "rules": self.rules, **super().get_config()}
 
     def _after_join(self, texts: tf.Tensor) -> tf.Tensor:
         return tf.strings.regex_replace(texts, "^ ", "") if self._adds_blank else texts
@@ -133,6 +154,9 @@ class SentencePieceTokenizer(SubwordTokenizer):
         flat = pieces.values
         is_added = added >= 0
         plain = tf.where(is_added, "", flat)
+        origins = None
+        if self._cleaner is not None:
+            plain, origins = self._cleaner.clean(plain)
         # Each piece is a row of one of these; the others have nothing there.
         parts = []
         if self._without_blank is None:
@@ -149,6 +173,8 @@ class SentencePieceTokenizer(SubwordTokenizer):
         ids, starts, ends = (tf.concat(column, axis=1) for column in columns)
 
         piece_of = ids.value_rowids()
+        if origins is not None and offsets:
+            starts, ends = (self._before_cleaning(origins, places, is_added) for places in (starts, ends))
         shift = tf.gather(begins, piece_of)
         rows = tf.gather(ids.row_splits, tf.cast(pieces.row_splits, ids.row_splits.dtype))
         ids, starts, ends = (
@@ -159,6 +185,15 @@ class SentencePieceTokenizer(SubwordTokenizer):
             return ids, starts, ends
         starts, ends = character_offsets(texts, starts, ends)
         return ids, starts, self._whole_characters(ids, starts, ends, piece_of)
+
+    @staticmethod
+    def _before_cleaning(origins: tf.RaggedTensor, places: tf.RaggedTensor, is_added: tf.Tensor) -> tf.RaggedTensor:
+        """Turns places in cleaned texts into places in the texts; an added token was not cleaned."""
+        piece_of = places.value_rowids()
+        first = tf.gather(tf.cast(origins.row_splits, tf.int32), piece_of)
+        added = tf.gather(is_added, piece_of)
+        found = tf.gather(tf.cast(origins.values, tf.int32), first + tf.where(added, 0, places.values))
+        return places.with_values(tf.where(added, places.values, found))
 
     def _whole_characters(
         self, ids: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor, piece_of: tf.Tensor

@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from keras_transformer._files import write_bytes
 from keras_transformer.text import special_files
-from keras_transformer.text.folder import CONFIG_FILE, TOKENIZER_FILE, read_json
+from keras_transformer.text.albert_rules import NUMBER_COMMA_PENALTY, AlbertRules
+from keras_transformer.text.folder import CONFIG_FILE, TOKENIZER_FILE, class_name, read_json
 
 if TYPE_CHECKING:
     from keras_transformer.text.sentence_piece import SentencePieceTokenizer
 
 MODEL_FILES = ("spiece.model", "tokenizer.model")
-CLASSES = ("T5Tokenizer", "LlamaTokenizer")
+CLASSES = ("T5Tokenizer", "LlamaTokenizer", "AlbertTokenizer")
+# The special tokens of the class, where the files say nothing.
+_ALBERT = {
+    "bos_token": "[CLS]",
+    "eos_token": "[SEP]",
+    "unk_token": "<unk>",
+    "sep_token": "[SEP]",
+    "pad_token": "<pad>",
+    "cls_token": "[CLS]",
+    "mask_token": {"content": "[MASK]", "lstrip": True},
+}
 _UNIGRAM, _BPE = 1, 2
 _UNKNOWN, _CONTROL, _USER, _BYTE = 2, 3, 4, 6
 # `normalizer_spec { add_dummy_prefix: false }`: where a message is written twice, the second one counts.
@@ -122,6 +133,17 @@ def without_blank(model: bytes) -> bytes:
     return model + _NO_BLANK
 
 
+def divides_number_commas(model: bytes) -> bytes:
+    """Returns the model with pieces such as "9," so unlikely that they are divided, as ALBERT does."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    for piece in proto.pieces:
+        if piece.piece[-1:] == "," and piece.piece[-2:-1].isdigit():
+            piece.score -= NUMBER_COMMA_PENALTY
+    return proto.SerializeToString()
+
+
 def save(path: str | os.PathLike, tokenizer: "SentencePieceTokenizer") -> None:
     """Writes the files.
 
@@ -132,12 +154,15 @@ def save(path: str | os.PathLike, tokenizer: "SentencePieceTokenizer") -> None:
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
     facts = facts_of(tokenizer.model)
-    if facts.is_unigram:
+    settings: dict[str, Any] = {"tokenizer_class": tokenizer.hugging_face_class}
+    if tokenizer.rules is not None:
+        settings |= {"do_lower_case": tokenizer.rules.lowercase, "keep_accents": not tokenizer.rules.strip_accents}
+    elif facts.is_unigram:
         # Hugging Face's class adds a hundred of these unless it is told how many there are.
         count = sum(token["id"] >= len(facts.pieces) and _is_extra(token) for token in tokenizer.added_tokens)
-        settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": count}
+        settings |= {"extra_ids": count}
     else:
-        settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": False, "add_eos_token": False}
+        settings |= {"add_bos_token": False, "add_eos_token": False}
     settings |= {"legacy": tokenizer.prefix == "always", "add_prefix_space": tokenizer.prefix != "never"}
     write_bytes(path / MODEL_FILES[0 if facts.is_unigram else 1], tokenizer.model)
     special_files.write_config(path, settings, tokenizer)
@@ -166,18 +191,22 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
             f"A folder with SentencePiece has {' or '.join(MODEL_FILES)}{hint}. Received: {path}, which has neither."
         )
     config = read_json(path / CONFIG_FILE)
-    name = str(config.get("tokenizer_class") or "").removesuffix("Fast")
+    name = class_name(path)
     if name and name not in CLASSES:
         raise ValueError(
-            f"Only the SentencePiece tokenizers of T5 and Llama can be loaded: others change the text or the ids. "
-            f"Received: {path} with tokenizer_class {name!r}."
+            f"Only the SentencePiece tokenizers of ALBERT, T5 and Llama can be loaded: others change the text or the "
+            f"ids. Received: {path} with tokenizer_class {name!r}."
         )
     facts = facts_of(read_model(file))
-    special_tokens, added_tokens = special_files.read(path, {})
+    special_tokens, added_tokens = special_files.read(path, _ALBERT if name == "AlbertTokenizer" else {})
     # The model has it without a flag.
     special_tokens = facts.special_tokens | special_tokens
-    prefix = "always"
-    if name == "T5Tokenizer":
+    prefix, rules = "always", None
+    if name == "AlbertTokenizer":
+        rules = AlbertRules(
+            lowercase=config.get("do_lower_case", True), strip_accents=not config.get("keep_accents", False)
+        )
+    elif name == "T5Tokenizer":
         if not any(_is_extra(token) for token in added_tokens):
             count = config.get("extra_ids", 100)
             added_tokens += [{"content": f"<extra_id_{i}>"} for i in reversed(range(count))]
@@ -188,6 +217,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     return {
         "model": file,
         "prefix": prefix,
+        "rules": rules,
         "special_tokens": special_tokens,
         "added_tokens": added_tokens,
         **special_files.settings_of(config),

@@ -25,6 +25,11 @@ class SubwordTokenizer(tf.Module, abc.ABC):
         split_special_tokens: bool. Treat special tokens that are written in a text as plain text.
     """
 
+    hugging_face_class: str
+    """Class of Hugging Face that reads what `save` writes."""
+    tflite_obstacle: str
+    """What keeps the tokenizer out of a `.tflite`."""
+
     def __init__(
         self,
         ids: Mapping[str, int],

@@ -76,10 +76,11 @@ _LATER_LOWER = (
     (0x10D50, 0x10D65, 32),
     (0x16EA0, 0x16EB8, 27),
 )
+_LATER_LOWER_OF = {chr(c): chr(c + step) for first, last, step in _LATER_LOWER for c in range(first, last + 1)}
 
 
-def _members(table: str) -> np.ndarray:
-    """Expands a table of ranges to a boolean array over all code points."""
+def members(table: str) -> np.ndarray:
+    """Returns which code points a table of ranges ("300-36f 483") names: bool, one entry per code point."""
     members = np.zeros(NUM_CODE_POINTS, bool)
     for item in table.split():
         first, _, last = item.partition("-")
@@ -91,31 +92,36 @@ def _members(table: str) -> np.ndarray:
 @functools.lru_cache(maxsize=1)
 def removed() -> np.ndarray:
     """Characters that vanish: bool, one entry per code point."""
-    return _members(_REMOVED)
+    return members(_REMOVED)
 
 
 @functools.lru_cache(maxsize=1)
 def space() -> np.ndarray:
     """Characters that separate words: bool, one entry per code point."""
-    return _members(_SPACE)
+    return members(_SPACE)
 
 
 @functools.lru_cache(maxsize=1)
 def punctuation() -> np.ndarray:
     """Characters that are words of their own: bool, one entry per code point."""
-    return _members(_PUNCTUATION)
+    return members(_PUNCTUATION)
 
 
 @functools.lru_cache(maxsize=1)
 def chinese() -> np.ndarray:
     """Characters that are words of their own when Chinese is split: bool, one entry per code point."""
-    return _members(_CHINESE)
+    return members(_CHINESE)
 
 
 @functools.lru_cache(maxsize=1)
 def mark() -> np.ndarray:
     """Accents that vanish when accents are stripped: bool, one entry per code point."""
-    return _members(_MARK)
+    return members(_MARK)
+
+
+def lower(character: str) -> str:
+    """Returns a character in lower case, whatever stands beside it."""
+    return _LATER_LOWER_OF.get(character) or character.lower()
 
 
 @functools.lru_cache(maxsize=4)
@@ -131,10 +137,9 @@ def changed_characters(lowercase: bool, strip_accents: bool) -> dict[int, str]:
     Returns:
         dict of code point (int) to the string that replaces it, possibly empty.
     """
-    decomposed_astral = _members(_DECOMPOSED_ASTRAL)
+    decomposed_astral = members(_DECOMPOSED_ASTRAL)
     skipped = removed() | space()
     is_mark = mark()
-    later_lower = {c: chr(c + step) for first, last, step in _LATER_LOWER for c in range(first, last + 1)}
     changed = {}
     # Nothing above plane 2 has a case or a decomposition; its accents are in the table of marks.
     for code_point in (*range(0x30000), *np.flatnonzero(is_mark[0x30000:]) + 0x30000):
@@ -146,7 +151,7 @@ def changed_characters(lowercase: bool, strip_accents: bool) -> dict[int, str]:
                 text = unicodedata.normalize("NFD", text)
             text = "".join(c for c in text if not is_mark[ord(c)])
         if lowercase:
-            text = "".join(later_lower.get(ord(c)) or c.lower() for c in text)
+            text = "".join(lower(c) for c in text)
         if text != character:
             changed[code_point] = text
     return changed

@@ -51,6 +51,11 @@ class WordPieceTokenizer(tf.Module):
     Reference: [BERT](https://arxiv.org/abs/1810.04805), [Fast WordPiece](https://arxiv.org/abs/2012.15524).
     """
 
+    hugging_face_class = "BertTokenizer"
+    """Class of Hugging Face that reads what `save` writes."""
+    tflite_obstacle = ""
+    """What keeps the tokenizer out of a `.tflite`; nothing does."""
+
     def __init__(
         self,
         vocabulary: Sequence[str] | str | os.PathLike,
@@ -185,7 +190,7 @@ class WordPieceTokenizer(tf.Module):
         Args:
             path: Folder; made if it is not there.
         """
-        folder.save(path, self, {})
+        folder.save(path, self)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "WordPieceTokenizer":
@@ -201,7 +206,7 @@ class WordPieceTokenizer(tf.Module):
             FileNotFoundError: If the folder has no vocabulary.
             ValueError: If the folder holds another kind of tokenizer, or a broken file.
         """
-        return cls(**folder.load(path)[0])
+        return cls(**folder.load(path))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""

@@ -121,3 +121,14 @@ def llama_folder(reviews, tmp_path_factory) -> pathlib.Path:
     _train_sentence_piece(folder / "tokenizer.model", reviews[::100], **options)
     _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def albert_folder(reviews, tmp_path_factory) -> pathlib.Path:
+    """The files of an ALBERT tokenizer: a unigram model of 800 pieces, trained on reviews in lower case."""
+    folder = tmp_path_factory.mktemp("albert")
+    options = {"model_type": "unigram", "pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1}
+    options |= {"control_symbols": "[CLS],[SEP],[MASK]", "seed_sentencepiece_size": 20_000}
+    _train_sentence_piece(folder / "spiece.model", [text.lower() for text in reviews[5::250]], **options)
+    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "AlbertTokenizer"})
+    return folder

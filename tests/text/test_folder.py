@@ -81,7 +81,9 @@ def test_overrides_replace_what_is_in_the_folder(tmp_path):
 
 def test_a_hugging_face_folder_is_loaded(minilm_folder, hugging_face):
     packer = TextPacker.load(minilm_folder)
-    assert packer.get_config() == {"max_length": 512, "truncation": "head", "head_fraction": 0.25, "stride": None}
+    frame = {"before": ["[CLS]"], "after": ["[SEP]"]}
+    options = {"max_length": 512, "truncation": "head", "head_fraction": 0.25, "stride": None, "frame": frame}
+    assert packer.get_config() == options
     assert packer.tokenizer.tokenize(TEXTS).to_list() == hugging_face(TEXTS)
 
 

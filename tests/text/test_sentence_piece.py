@@ -231,5 +231,5 @@ def test_errors_say_what_was_wrong(t5_folder, tmp_path):
     with pytest.raises(ValueError, match=r"next one after it\. Received: '<x>' with id 7"):
         SentencePieceTokenizer(tokenizer.model, added_tokens=[{"content": "<x>", "id": 7}])
     folder = write_config(t5_folder, tmp_path / "xlm", tokenizer_class="XLMRobertaTokenizer")
-    with pytest.raises(ValueError, match=r"of T5 and Llama can be loaded.*'XLMRobertaTokenizer'"):
+    with pytest.raises(ValueError, match=r"of ALBERT, T5 and Llama can be loaded.*'XLMRobertaTokenizer'"):
         load(folder)
