@@ -4,23 +4,28 @@ import importlib
 
 _NAMES = {
     "Contract": "signatures",
+    "ServingOptions": "serving.options",
     "VerificationError": "verify",
     "export_pipeline": "exporter",
 }
 _MODULES = (
     "checks",
+    "client",
+    "differences",
     "exporter",
     "operators",
     "report",
     "runners",
     "saved_model",
+    "serving",
     "signatures",
     "staging",
+    "tasks",
     "tflite",
     "verify",
 )
 
-__all__ = ["Contract", "VerificationError", "export_pipeline"]
+__all__ = ["Contract", "ServingOptions", "VerificationError", "export_pipeline"]
 
 
 def __getattr__(name: str):

@@ -10,7 +10,7 @@ from .signatures import CHECK_FILE
 
 
 def write_checks(folder: pathlib.Path, checks: list[dict[str, Any]]) -> None:
-    """Writes check rows: `text`, `rows` (lists of token ids; several for windows) and `logits`."""
+    """Writes check rows: `text`, `rows` (lists of token ids; several for windows), `logits`, perhaps `embedding`."""
     lines = "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in checks)
     (folder / CHECK_FILE).write_text(lines, encoding="utf-8")
 

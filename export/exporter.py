@@ -11,8 +11,10 @@ from typing import Any
 
 from .checks import write_checks
 from .report import REPORT_FILE, describe, read_report
-from .saved_model import write_saved_model
-from .signatures import Contract
+from .saved_model import embedding_of, write_saved_model
+from .serving import ServingOptions, files
+from .serving.warmup import write_warmup
+from .signatures import EMBEDDING, LOGITS, Contract
 from .staging import publish_new, publish_replacing, staging, write_text
 from .tflite import convert, text_model, text_model_refused, token_model
 from .verify import TOLERANCE, verify_one
@@ -34,11 +36,13 @@ def export_pipeline(
     *,
     checks: Sequence[tuple[str, Sequence[float]]] | None = None,
     tolerance: float = TOLERANCE,
+    serving: ServingOptions | None = None,
 ) -> dict[str, Any]:
     """Exports a pipeline; either every format is written and verified, or nothing is.
 
     The folder gets `saved_model/<version>/`, `tflite/tokens.tflite` and `tflite/text.tflite`, and `report.json`. A new
-    SavedModel stands beside older versions; `tflite/` is replaced as a whole.
+    SavedModel stands beside older versions; `tflite/` is replaced as a whole. With the first SavedModel come the files
+    of a server, in `serving/`, which later exports leave as they are.
 
     Args:
         pipeline: `TextPipeline`.
@@ -49,6 +53,7 @@ def export_pipeline(
         version: int above 0, of the SavedModel; None means the next free one.
         checks: Texts and their logits that every artefact must give; None computes those of `pipeline.check_texts`.
         tolerance: float, largest absolute difference of a logit or probability. Default 1e-4.
+        serving: `ServingOptions` of the SavedModel: name, embedding, batch sizes. Default None, the defaults.
 
     Returns:
         The report: `artefacts` (for each `path`, `format`, `bytes`, `operators`, `checks`, `max_difference`,
@@ -101,7 +106,7 @@ def export_pipeline(
     rows = _check_rows(pipeline, checks)
     with staging(out_dir) as stage:
         _check_free_space(stage, pipeline.model, wanted)
-        entries = _write(pipeline, contract, rows, wanted, stage, tolerance)
+        entries = _write(pipeline, contract, rows, wanted, stage, tolerance, serving or ServingOptions())
         written = _publish(stage, out_dir, version, entries)
     return _write_report(out_dir, written, refused)
 
@@ -171,14 +176,15 @@ def _check_rows(pipeline, checks) -> list[dict[str, Any]]:
     return rows
 
 
-def _write(pipeline, contract, rows, wanted, stage, tolerance) -> list[dict[str, Any]]:
+def _write(pipeline, contract, rows, wanted, stage, tolerance, serving: ServingOptions) -> list[dict[str, Any]]:
     """Writes and verifies everything in the temporary folder; returns the entries of the report."""
     model, packer = pipeline.model, pipeline.packer
     paths, conversions = [], []
     if "saved_model" in wanted:
         paths.append(stage / "saved_model")
-        write_saved_model(model, packer, contract, paths[-1])
-        _write_beside(paths[-1] / "assets.extra", contract, rows)
+        write_saved_model(model, packer, contract, paths[-1], serving.embedding)
+        _write_beside(paths[-1] / "assets.extra", contract, _with_embeddings(pipeline, rows, serving.embedding))
+        _write_for_servers(paths[-1], packer, rows, serving)
     folder = stage / "tflite"
     if "tflite_tokens" in wanted:
         conversions.append(token_model(model, contract, folder / "tokens.tflite"))
@@ -193,6 +199,28 @@ def _write(pipeline, contract, rows, wanted, stage, tolerance) -> list[dict[str,
     return [describe(path, verify_one(path, tolerance), stage, tolerance) for path in paths]
 
 
+def _with_embeddings(pipeline, rows: list[dict[str, Any]], embedding: str) -> list[dict[str, Any]]:
+    """Adds the vector that the signature `embed` must give, computed by Keras."""
+    import keras
+
+    from keras_transformer import data
+    from keras_transformer.pipelines import scoring
+
+    model = keras.Model(pipeline.model.input, {LOGITS: embedding_of(pipeline.model, embedding)})
+    vectors = scoring.score_rows(model, data.encode(pipeline.packer, [row["text"] for row in rows]))
+    # Nine digits are a float32, and half as long as the float64 that Python would print.
+    return [
+        row | {EMBEDDING: [float(f"{value:.9g}") for value in vector]}
+        for row, vector in zip(rows, vectors, strict=True)
+    ]
+
+
+def _write_for_servers(version: pathlib.Path, packer, rows: list[dict[str, Any]], serving: ServingOptions) -> None:
+    (version / files.BATCHING_FILE).write_text(files.batching_text(serving), encoding="utf-8")
+    write_warmup(version, packer, [word for row in rows for word in row["text"].split()][:200], serving.batch_sizes)
+    files.write_server_files(version.parent / files.FOLDER, serving)
+
+
 def _write_beside(folder: pathlib.Path, contract: Contract, rows: list[dict[str, Any]]) -> None:
     folder.mkdir(exist_ok=True)
     contract.save(folder)
@@ -203,6 +231,8 @@ def _publish(stage, out_dir, version, entries) -> list[dict[str, Any]]:
     if (stage / "saved_model").is_dir():
         target = publish_new(stage / "saved_model", out_dir / "saved_model", version)
         entries[0]["path"] = target.relative_to(out_dir).as_posix()
+        if not (out_dir / files.FOLDER).exists():
+            (stage / files.FOLDER).rename(out_dir / files.FOLDER)
     if (stage / "tflite").is_dir():
         publish_replacing(stage / "tflite", out_dir / "tflite")
     return entries

@@ -21,7 +21,8 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
         tolerance: float, the difference that was allowed.
 
     Returns:
-        Dict with `path`, `format`, `bytes`, `checks`, `max_difference`, `tolerance` and `operators`.
+        Dict with `path`, `format`, `bytes`, `checks`, `max_difference`, `tolerance` and `operators`; of a SavedModel
+        also `warmup_requests`.
     """
     if path.is_file():
         size, operators = path.stat().st_size, tflite_operators(path)
@@ -32,7 +33,8 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
             f"{SERVING} on this CPU": optimized_operators(path, SERVING, {TEXT: ["A short text.", "Another."]}),
             f"{TOKENS} on this CPU": optimized_operators(path, TOKENS, token_batch([[0, 0, 0]] * 2, 4)),
         }
-    return {
+    served = {name: verified[name] for name in ("warmup_requests",) if name in verified}
+    return served | {
         "path": path.relative_to(root).as_posix(),
         "format": verified["format"],
         "bytes": size,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .signatures import SERVING, TEXT, TEXT_LOGITS, TOKENS
+from .signatures import SERVING, TEXT
 
 
 def open_saved_model(path: pathlib.Path) -> dict[str, Callable[..., dict[str, np.ndarray]]]:
@@ -33,7 +33,7 @@ def open_saved_model(path: pathlib.Path) -> dict[str, Callable[..., dict[str, np
 
         return run
 
-    return {name: bind(loaded.signatures[name]) for name in (SERVING, TOKENS, TEXT_LOGITS)}
+    return {name: bind(loaded.signatures[name]) for name in loaded.signatures}
 
 
 def open_tflite(path: pathlib.Path, num_threads: int | None = None) -> tuple[bool, Callable]:

@@ -71,7 +71,9 @@ _FIELDS = {
         ModelConfigList: config=1:*ModelConfig
         ModelServerConfig: model_config_list=1:ModelConfigList@config
         BatchingParameters: max_batch_size=1:google.protobuf.Int64Value \
-            batch_timeout_micros=2:google.protobuf.Int64Value max_enqueued_batches=3:google.protobuf.Int64Value num_batch_threads=4:google.protobuf.Int64Value \
+            batch_timeout_micros=2:google.protobuf.Int64Value \
+            max_enqueued_batches=3:google.protobuf.Int64Value \
+            num_batch_threads=4:google.protobuf.Int64Value \
             allowed_batch_sizes=6:*int64 pad_variable_length_inputs=7:bool
         PrometheusConfig: enable=1:bool path=2:string
         MonitoringConfig: prometheus_config=1:PrometheusConfig

@@ -70,7 +70,7 @@ def test_signatures_are_the_frozen_ones(exported):
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(exported.saved_model)).signatures
-    assert set(signatures) == {"serving_default", "tokens", "text_logits"}
+    assert set(signatures) == {"serving_default", "tokens", "text_logits", "embed", "classify"}
     text, tokens = signatures["serving_default"], signatures["tokens"]
     assert text.structured_input_signature[1] == {"text": tf.TensorSpec([None], tf.string, name="text")}
     shapes = {name: (spec.shape.as_list(), spec.dtype) for name, spec in text.structured_outputs.items()}
@@ -213,7 +213,7 @@ def test_an_export_can_be_moved_and_verified_again(exported, tmp_path):
     shutil.copytree(exported.folder, tmp_path / "moved")
     entries = verify.verify(tmp_path / "moved")
     assert [entry["format"] for entry in entries] == ["saved_model", "tflite_text", "tflite_tokens"]
-    assert set(entries[0]["max_difference"]) == {"serving_default", "tokens", "text_logits"}
+    assert set(entries[0]["max_difference"]) == {"serving_default", "tokens", "text_logits", "embed", "classify"}
 
 
 def test_an_export_that_disagrees_is_caught(exported, tmp_path):
@@ -245,7 +245,7 @@ def test_a_second_export_is_the_next_version_and_the_report_knows_both(exported,
     with pytest.raises(FileExistsError, match="2 exists"):
         export_pipeline(pipeline, folder, ["saved_model"], version=2)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["report.json", "saved_model", "tflite"]
+    assert names == ["report.json", "saved_model", "serving", "tflite"]
 
 
 def test_swapping_mask_and_segments_is_caught(exported):
@@ -292,7 +292,7 @@ def test_a_damaged_saved_model_is_caught(exported, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No SavedModel and no \.tflite"):
         verify.verify(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="has no signature of that name"):
-        operators.optimized_operators(exported.saved_model, "classify", {})
+        operators.optimized_operators(exported.saved_model, "regress", {})
 
 
 @pytest.mark.parametrize(

@@ -161,4 +161,4 @@ def test_killed_while_writing_the_same_call_goes_on(tmp_path):
     assert not (out / "saved_model").exists()
     report = export_pipeline(make_pipeline(), out, ["saved_model"])
     assert report["written"] == ["saved_model/1"]
-    assert sorted(path.name for path in out.iterdir()) == ["report.json", "saved_model"]
+    assert sorted(path.name for path in out.iterdir()) == ["report.json", "saved_model", "serving"]
