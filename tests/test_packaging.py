@@ -1,6 +1,7 @@
 """The wheel, the editable install and the plain checkout all give the same package."""
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
@@ -97,7 +98,9 @@ def wheel(checkout, tmp_path_factory):
 
 def pip(python, *arguments):
     command = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "-q", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    # Seen through PYTHONPATH, a checkout would pass for the installed package.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

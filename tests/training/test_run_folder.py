@@ -24,7 +24,8 @@ def test_the_same_recipe_goes_on(tmp_path):
 
 
 def test_another_recipe_is_refused_with_the_fields_that_differ(tmp_path):
-    with RunFolder(tmp_path).open(Recipe()):
+    first = Recipe().override("train.epochs=3", "seed=0")
+    with RunFolder(tmp_path).open(first):
         pass
     (tmp_path / "model").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
@@ -36,7 +37,7 @@ def test_another_recipe_is_refused_with_the_fields_that_differ(tmp_path):
     assert "seed is 0 there and 3 here" in message
     assert "--run_dir" in message
     assert "--overwrite" in message
-    assert RunFolder(tmp_path).recipe() == Recipe()
+    assert RunFolder(tmp_path).recipe() == first
     with RunFolder(tmp_path).open(other, overwrite=True):
         pass
     assert RunFolder(tmp_path).recipe() == other
