@@ -83,14 +83,28 @@ class _Block(keras.layers.Layer):
         for layer in (self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm):
             layer.build(x_shape)
 
-    def _run(self, function, tensors: dict, training: bool | None):
+    def _run(self, function, training: bool | None, **tensors):
         """Calls a function of the tensors that are there, in training without keeping its inner results if wanted."""
-        if not (training and self.recompute):
-            return function(**tensors)
         present = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        present["x"] = keras.ops.cast(present["x"], self.compute_dtype)
+        if not (training and self.recompute):
+            return function(**present)
         generators = [layer.seed_generator for layer in self._flatten_layers() if hasattr(layer, "seed_generator")]
         generators = [generator for generator in generators if generator is not None]
         return ops.recompute(lambda tensors: function(**tensors), present, generators)
+
+    def _apply(self, x, attentions: dict, training: bool | None):
+        """Applies the attentions, functions of hidden states by name, one after the other; then feeds forward."""
+
+        def feed(y):
+            return self.feed_forward(y, training=training)
+
+        y = x
+        for name, attend in attentions.items():
+            y = self._branch(y, attend, name, training)
+        if self.residual == "parallel":
+            return y + self._dropped(feed(self.feed_forward_norm(x)), "feed_forward", training)
+        return self._branch(y, feed, "feed_forward", training)
 
     def _branch(self, x, sublayer, name: str, training: bool | None):
         """Returns `x` with the output of a sublayer added, in the arrangement of this block."""

@@ -1,7 +1,5 @@
 """Decoder block, with or without attention to an encoder, and with a cache."""
 
-import functools
-
 import keras
 
 from keras_transformer.layers.block import _Block
@@ -74,18 +72,8 @@ class DecoderBlock(_Block):
         cross_attention: bool = False,
         **kwargs,
     ):
-        super().__init__(
-            hidden_dim,
-            attention,
-            feed_forward,
-            norm,
-            residual,
-            dropout,
-            stochastic_depth,
-            initializer_range,
-            recompute,
-            **kwargs,
-        )
+        shared = (attention, feed_forward, norm, residual, dropout, stochastic_depth, initializer_range, recompute)
+        super().__init__(hidden_dim, *shared, **kwargs)
         if cross_attention and self.residual == "parallel":
             raise ValueError(
                 "Cross-attention has no place in a parallel block: use residual='pre_norm' or 'post_norm'. "
@@ -121,76 +109,41 @@ class DecoderBlock(_Block):
         """Applies the block."""
         if self.cross_attention and encoder_output is None and cache is None:
             raise ValueError(f"{self.name} attends to an encoder: pass encoder_output. Received: None")
-        tensors = {
-            "x": keras.ops.cast(x, self.compute_dtype),
-            "attention_bias": attention_bias,
-            "row_valid": row_valid,
-            "rotation": rotation,
-            "relative_keys": relative_keys,
-            "encoder_output": encoder_output,
-            "encoder_bias": encoder_bias,
-            "encoder_row_valid": encoder_row_valid,
-        }
-        if cache is not None:
-            return self._apply(**tensors, cache=cache, cache_index=cache_index, training=training)
-        return self._run(functools.partial(self._apply, training=training), tensors, training)
-
-    def _apply(
-        self,
-        x,
-        attention_bias=None,
-        row_valid=None,
-        rotation=None,
-        relative_keys=None,
-        encoder_output=None,
-        encoder_bias=None,
-        encoder_row_valid=None,
-        cache=None,
-        cache_index=None,
-        training=None,
-    ):
         kept = {}
 
-        def attend(y):
-            y = self.attention(
-                y,
-                attention_bias=attention_bias,
-                row_valid=row_valid,
-                rotation=rotation,
-                relative_keys=relative_keys,
-                cache=None if cache is None else cache["self"],
-                cache_index=cache_index,
-                training=training,
-            )
-            if cache is None:
+        def attend(layer, name, **tensors):
+            def attention(y):
+                if cache is None:
+                    return layer(y, **tensors, training=training)
+                y, kept[name] = layer(y, **tensors, cache=cache[name], training=training)
                 return y
-            kept["self"] = y[1]
-            return y[0]
 
-        def attend_to_encoder(y):
-            y = self.encoder_attention(
-                y,
-                encoder_output,
-                attention_bias=encoder_bias,
-                row_valid=encoder_row_valid,
-                cache=None if cache is None else cache["encoder"],
-                training=training,
-            )
-            if cache is None:
-                return y
-            kept["encoder"] = y[1]
-            return y[0]
+            return attention
 
-        def feed(y):
-            return self.feed_forward(y, training=training)
+        def block(x, encoder_output=None, encoder_bias=None, encoder_row_valid=None, **tensors):
+            attentions = {"attention": attend(self.attention, "self", **tensors, cache_index=cache_index)}
+            if self.cross_attention:
+                attentions["encoder_attention"] = attend(
+                    self.encoder_attention,
+                    "encoder",
+                    key_value=encoder_output,
+                    attention_bias=encoder_bias,
+                    row_valid=encoder_row_valid,
+                )
+            return self._apply(x, attentions, training)
 
-        y = self._branch(x, attend, "attention", training)
-        if self.cross_attention:
-            y = self._branch(y, attend_to_encoder, "encoder_attention", training)
-        if self.residual == "parallel":
-            y = y + self._dropped(feed(self.feed_forward_norm(x)), "feed_forward", training)
-        else:
-            y = self._branch(y, feed, "feed_forward", training)
+        y = self._run(
+            block,
+            training and cache is None,  # `kept` cannot leave what is computed again
+            x=x,
+            attention_bias=attention_bias,
+            row_valid=row_valid,
+            rotation=rotation,
+            relative_keys=relative_keys,
+            encoder_output=encoder_output,
+            encoder_bias=encoder_bias,
+            encoder_row_valid=encoder_row_valid,
+        )
         return y if cache is None else (y, kept)
 
     def empty_cache(self, batch, length: int, encoder_output=None) -> dict:

@@ -6,8 +6,27 @@ from keras_transformer import ops
 from keras_transformer.layers.parts import check_rate
 
 
+class _Random(keras.layers.Layer):
+    """Base of the layers that set something to 0 at random."""
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        check_rate("rate", rate)
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed) if rate > 0 else None
+
+    def compute_output_shape(self, input_shape):
+        """Returns the input shape."""
+        return input_shape
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        return super().get_config() | {"rate": self.rate, "seed": self.seed}
+
+
 @keras.saving.register_keras_serializable("keras_transformer")
-class Dropout(keras.layers.Layer):
+class Dropout(_Random):
     """Sets a share of the values to 0 during training and scales the others up.
 
     Args:
@@ -35,30 +54,15 @@ class Dropout(keras.layers.Layer):
         ```
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        check_rate("rate", rate)
-        self.rate = rate
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed) if rate > 0 else None
-
     def call(self, x, training: bool | None = None):
         """Drops values while training."""
         if not training or self.rate == 0:
             return x
         return ops.dropout(x, self.rate, self.seed_generator)
 
-    def compute_output_shape(self, input_shape):
-        """Returns the input shape."""
-        return input_shape
-
-    def get_config(self) -> dict:
-        """Returns the constructor arguments."""
-        return super().get_config() | {"rate": self.rate, "seed": self.seed}
-
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class StochasticDepth(keras.layers.Layer):
+class StochasticDepth(_Random):
     """Leaves out the branch of a residual connection, for whole examples (Huang et al., arXiv 1603.09382).
 
     Args:
@@ -86,13 +90,6 @@ class StochasticDepth(keras.layers.Layer):
         ```
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        check_rate("rate", rate)
-        self.rate = rate
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed) if rate > 0 else None
-
     def call(self, x, training: bool | None = None):
         """Leaves out branches while training."""
         if not training or self.rate == 0:
@@ -100,11 +97,3 @@ class StochasticDepth(keras.layers.Layer):
         shape = (keras.ops.shape(x)[0], *[1] * (len(x.shape) - 1))
         kept = ops.dropout(keras.ops.ones(shape, "float32"), self.rate, self.seed_generator)
         return x * keras.ops.cast(kept, x.dtype)
-
-    def compute_output_shape(self, input_shape):
-        """Returns the input shape."""
-        return input_shape
-
-    def get_config(self) -> dict:
-        """Returns the constructor arguments."""
-        return super().get_config() | {"rate": self.rate, "seed": self.seed}

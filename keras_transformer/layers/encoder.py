@@ -58,30 +58,17 @@ class EncoderBlock(_Block):
         training: bool | None = None,
     ):
         """Applies the block."""
-        tensors = {
-            "x": keras.ops.cast(x, self.compute_dtype),
-            "attention_bias": attention_bias,
-            "row_valid": row_valid,
-            "rotation": rotation,
-            "relative_keys": relative_keys,
-        }
-        return self._run(functools.partial(self._apply, training=training), tensors, training)
 
-    def _apply(self, x, attention_bias=None, row_valid=None, rotation=None, relative_keys=None, training=None):
-        def attend(y):
-            return self.attention(
-                y,
-                attention_bias=attention_bias,
-                row_valid=row_valid,
-                rotation=rotation,
-                relative_keys=relative_keys,
-                training=training,
-            )
+        def block(x, **tensors):
+            attend = functools.partial(self.attention, **tensors, training=training)
+            return self._apply(x, {"attention": attend}, training)
 
-        def feed(y):
-            return self.feed_forward(y, training=training)
-
-        attended = self._branch(x, attend, "attention", training)
-        if self.residual == "parallel":
-            return attended + self._dropped(feed(self.feed_forward_norm(x)), "feed_forward", training)
-        return self._branch(attended, feed, "feed_forward", training)
+        return self._run(
+            block,
+            training,
+            x=x,
+            attention_bias=attention_bias,
+            row_valid=row_valid,
+            rotation=rotation,
+            relative_keys=relative_keys,
+        )

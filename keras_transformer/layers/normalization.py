@@ -17,8 +17,28 @@ def create_norm(config: NormConfig | dict, **kwargs) -> keras.layers.Layer:
     return {"layer_norm": LayerNorm, "rms_norm": RMSNorm}[config.kind](config.epsilon, **kwargs)
 
 
+class _Norm(keras.layers.Layer):
+    """Base of the norms: a scale, and an epsilon that keeps the divisor above 0."""
+
+    def __init__(self, epsilon: float, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = NormConfig(epsilon).epsilon
+
+    def build(self, input_shape) -> None:
+        """Creates the scale."""
+        self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer="ones", autocast=False)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the input shape."""
+        return input_shape
+
+    def get_config(self) -> dict:
+        """Returns the constructor arguments."""
+        return super().get_config() | {"epsilon": self.epsilon}
+
+
 @keras.saving.register_keras_serializable("keras_transformer")
-class LayerNorm(keras.layers.Layer):
+class LayerNorm(_Norm):
     """Normalises the last axis, with statistics in float32 under every dtype policy.
 
     Args:
@@ -45,29 +65,20 @@ class LayerNorm(keras.layers.Layer):
     """
 
     def __init__(self, epsilon: float = 1e-12, **kwargs):
-        super().__init__(**kwargs)
-        self.epsilon = NormConfig(epsilon).epsilon
+        super().__init__(epsilon, **kwargs)
 
     def build(self, input_shape) -> None:
         """Creates scale and shift."""
-        self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer="ones", autocast=False)
+        super().build(input_shape)
         self.beta = self.add_weight(name="beta", shape=(input_shape[-1],), initializer="zeros", autocast=False)
 
     def call(self, x):
         """Normalises."""
         return ops.layer_norm(x, self.gamma, self.beta, self.epsilon)
 
-    def compute_output_shape(self, input_shape):
-        """Returns the input shape."""
-        return input_shape
-
-    def get_config(self) -> dict:
-        """Returns the constructor arguments."""
-        return super().get_config() | {"epsilon": self.epsilon}
-
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class RMSNorm(keras.layers.Layer):
+class RMSNorm(_Norm):
     """Divides the last axis by its root mean square (Zhang and Sennrich, arXiv 1910.07467).
 
     Args:
@@ -94,21 +105,8 @@ class RMSNorm(keras.layers.Layer):
     """
 
     def __init__(self, epsilon: float = 1e-6, **kwargs):
-        super().__init__(**kwargs)
-        self.epsilon = NormConfig(epsilon).epsilon
-
-    def build(self, input_shape) -> None:
-        """Creates the scale."""
-        self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer="ones", autocast=False)
+        super().__init__(epsilon, **kwargs)
 
     def call(self, x):
         """Normalises."""
         return ops.rms_norm(x, self.gamma, self.epsilon)
-
-    def compute_output_shape(self, input_shape):
-        """Returns the input shape."""
-        return input_shape
-
-    def get_config(self) -> dict:
-        """Returns the constructor arguments."""
-        return super().get_config() | {"epsilon": self.epsilon}

@@ -6,8 +6,16 @@ from keras_transformer import ops
 from keras_transformer.layers.dense import Dense
 
 
+class _Pooling(keras.layers.Layer):
+    """Base of the poolings."""
+
+    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
+        """Returns (batch, dim)."""
+        return (sequence_shape[0], sequence_shape[-1])
+
+
 @keras.saving.register_keras_serializable("keras_transformer")
-class MeanPooling(keras.layers.Layer):
+class MeanPooling(_Pooling):
     """Averages the hidden states of the real tokens.
 
     Args:
@@ -34,13 +42,9 @@ class MeanPooling(keras.layers.Layer):
         """Averages."""
         return ops.mean_pool(sequence, padding_mask)
 
-    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
-        """Returns (batch, dim)."""
-        return (sequence_shape[0], sequence_shape[-1])
-
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class FirstTokenPooling(keras.layers.Layer):
+class FirstTokenPooling(_Pooling):
     """Takes the hidden state of the first token, BERT's [CLS].
 
     Args:
@@ -66,13 +70,9 @@ class FirstTokenPooling(keras.layers.Layer):
         """Takes the first position."""
         return sequence[:, 0]
 
-    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
-        """Returns (batch, dim)."""
-        return (sequence_shape[0], sequence_shape[-1])
-
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class MaxPooling(keras.layers.Layer):
+class MaxPooling(_Pooling):
     """Takes the largest value of each feature over the real tokens.
 
     Args:
@@ -99,13 +99,9 @@ class MaxPooling(keras.layers.Layer):
         """Takes the largest values."""
         return ops.max_pool(sequence, padding_mask)
 
-    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
-        """Returns (batch, dim)."""
-        return (sequence_shape[0], sequence_shape[-1])
-
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class AttentionPooling(keras.layers.Layer):
+class AttentionPooling(_Pooling):
     """Averages the real tokens by a learned score of each (self-attentive pooling; Lin et al., arXiv 1703.03130).
 
     Args:
@@ -143,10 +139,6 @@ class AttentionPooling(keras.layers.Layer):
     def call(self, sequence, padding_mask):
         """Averages."""
         return ops.attention_pool(sequence, keras.ops.squeeze(self.score(sequence), -1), padding_mask)
-
-    def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
-        """Returns (batch, dim)."""
-        return (sequence_shape[0], sequence_shape[-1])
 
     def get_config(self) -> dict:
         """Returns the constructor arguments."""
