@@ -58,7 +58,7 @@ def deletion_test(
         assert (result["n"], result["skipped"]) == (1, 1)
         ```
     """
-    path = EmbeddingPath(model, packer.tokenizer)
+    path = EmbeddingPath(model, packer)
     return _delete(path, model, packer, list(texts), attributions, seed, count)
 
 
@@ -91,7 +91,7 @@ def faithfulness(
     """
     if not len(texts):
         raise ValueError("`texts` must hold at least one text. Received: none")
-    path = EmbeddingPath(model, packer.tokenizer)
+    path = EmbeddingPath(model, packer)
     attributions = attribute(path, model, packer, list(texts), None, steps, max(steps, 256), 0.05, progress)
     errors = np.array([attribution.completeness_error for attribution in attributions])
     return {

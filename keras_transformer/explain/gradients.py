@@ -121,7 +121,7 @@ def integrated_gradients(
         raise ValueError(f"`steps` must be from 1 to max_steps. Received: steps={steps}, max_steps={max_steps}")
     if not texts:
         return []
-    path = EmbeddingPath(model, packer.tokenizer, baseline, tokens_per_batch)
+    path = EmbeddingPath(model, packer, baseline, tokens_per_batch)
     return attribute(path, model, packer, texts, target, steps, max_steps, tolerance, progress)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_transformer.explain.words import Row
+from keras_transformer.explain.words import SPECIAL, Row
 from keras_transformer.models import TextClassifier
-from keras_transformer.text import WordPieceTokenizer
+from keras_transformer.text import TextPacker
 
 BASELINES = ("pad", "mask", "zero")
 # Rows are padded to multiples of this, so that a batch holds rows of nearly one length.
@@ -20,27 +20,27 @@ class EmbeddingPath:
 
     Args:
         model: TextClassifier.
-        tokenizer: WordPieceTokenizer, for the ids of the special tokens.
-        baseline: str. "pad" and "mask": the same row with [PAD] or [MASK] for every token but [CLS] and [SEP], at the
+        packer: TextPacker that the rows come from.
+        baseline: str. "pad" and "mask": the same row with the padding or mask token for every token of a word, at the
             same positions; "zero": zero vectors. Default "pad".
         tokens_per_batch: int, most tokens in a batch, padding included. Default 4096.
 
     Raises:
-        ValueError: for another baseline.
+        ValueError: for another baseline, or if the tokenizer has no token for it.
     """
 
     def __init__(
         self,
         model: TextClassifier,
-        tokenizer: WordPieceTokenizer,
+        packer: TextPacker,
         baseline: str = "pad",
         tokens_per_batch: int = 4096,
     ):
         if baseline not in BASELINES:
             raise ValueError(f"`baseline` must be one of {BASELINES}. Received: {baseline!r}")
-        self._filler = {"pad": tokenizer.pad_id, "mask": tokenizer.mask_id, "zero": tokenizer.pad_id}[baseline]
+        self._filler = packer.tokenizer.mask_id if baseline == "mask" else packer.pad_id
         self._scale = tf.constant(0.0 if baseline == "zero" else 1.0)
-        self._pad_id = tokenizer.pad_id
+        self._pad_id = packer.pad_id
         self._tokens_per_batch = tokens_per_batch
         self._longest = model.encoder.config.max_length
         self._logits, self._contributions = _functions(model)
@@ -104,9 +104,8 @@ class EmbeddingPath:
                 row = rows[points[point][0]]
                 token_ids[place, : row.token_ids.size] = row.token_ids
                 padding_mask[place, : row.token_ids.size] = 1
-                # [CLS] and [SEP] stay: all of the change is then that of the text's own tokens.
-                baseline_ids[place, : row.token_ids.size] = self._filler
-                baseline_ids[place, [0, row.token_ids.size - 1]] = row.token_ids[[0, -1]]
+                # The frame stays: all of the change is then that of the text's own tokens.
+                baseline_ids[place, : row.token_ids.size] = np.where(row.words == SPECIAL, row.token_ids, self._filler)
             alphas = np.array([points[point][1] for point in taken], np.float32)
             chosen = [(names or points)[point] for point in taken]
             yield chosen, tuple(map(tf.constant, (token_ids, baseline_ids, padding_mask, alphas)))

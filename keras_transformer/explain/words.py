@@ -12,7 +12,8 @@ _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Letters, digits and combining marks, apostrophes inside ("don't"); each Chinese character; any other sign by itself.
 _LETTER = rf"(?:(?![{_CHINESE}])[\w\u0300-\u036f])"
 _WORD = re.compile(rf"{_LETTER}+(?:['’]{_LETTER}+)*|\S")
-_SPECIAL = -1
+SPECIAL = -1
+"""Stands for a word where a token belongs to none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Row:
 
     Args:
         example: int, index of the text; only with windows has a text several rows.
-        token_ids: int32 array, shape (length,), [CLS] and [SEP] included.
+        token_ids: int32 array, shape (length,), those of the frame included.
         words: int64 array, shape (length,), index into `spans` of the text; -1 for special tokens.
     """
 
@@ -44,15 +45,17 @@ def read_rows(packer: TextPacker, texts: Sequence[str]) -> tuple[list[Row], list
     encoded = [text.encode("utf-8", "replace") for text in texts]
     spans = [[match.span() for match in _WORD.finditer(text)] for text in texts]
     ragged, example_ids = packer.windows(encoded)
-    ids, starts, _ = packer.tokenizer.tokenize_with_offsets(encoded)
+    ids, starts, _ = packer.tokenizer.tokenize_with_offsets(encoded, unit="bytes")
+    before, after = len(packer.frame.before), len(packer.frame.after)
     rows: list[Row] = []
     window = 0
     for row, example in enumerate(example_ids.numpy().tolist()):
         window = window + 1 if rows and rows[-1].example == example else 0
         token_ids = ragged[row].numpy()
-        pieces = _kept_pieces(token_ids[1:-1], ids[example].numpy(), packer, window)
-        words = np.full(token_ids.shape, _SPECIAL)
-        words[1:-1] = _words_of(starts[example].numpy()[pieces], encoded[example], spans[example])
+        inside = slice(before, token_ids.size - after)
+        pieces = _kept_pieces(token_ids[inside], ids[example].numpy(), packer, window)
+        words = np.full(token_ids.shape, SPECIAL)
+        words[inside] = _words_of(starts[example].numpy()[pieces], encoded[example], spans[example])
         rows.append(Row(example, token_ids, words))
     return rows, spans
 
@@ -60,7 +63,7 @@ def read_rows(packer: TextPacker, texts: Sequence[str]) -> tuple[list[Row], list
 def _kept_pieces(kept: np.ndarray, pieces: np.ndarray, packer: TextPacker, window: int) -> np.ndarray:
     """Which pieces of the whole text a row holds: its head, its head and tail, or one window."""
     if packer.truncation == "windows":
-        stride = packer.stride or max(1, (packer.max_length - 2) // 2)
+        stride = packer.stride or max(1, (packer.max_length - len(packer.frame)) // 2)
         return window * stride + np.arange(kept.size)
     differs = np.flatnonzero(kept != pieces[: kept.size])
     head = int(differs[0]) if differs.size else kept.size
@@ -69,9 +72,10 @@ def _kept_pieces(kept: np.ndarray, pieces: np.ndarray, packer: TextPacker, windo
 
 
 def _words_of(starts: np.ndarray, encoded: bytes, spans: list[tuple[int, int]]) -> np.ndarray:
-    """Index of the word at or before each byte offset."""
+    """Index of the word at or after each byte offset: the pieces of most tokenizers begin with the blank before."""
     if not spans:
-        return np.full(starts.shape, _SPECIAL)
+        return np.full(starts.shape, SPECIAL)
     first_bytes = (np.frombuffer(encoded, np.uint8) & 0xC0) != 0x80
     characters = np.concatenate([[0], np.cumsum(first_bytes)])[starts]
-    return np.maximum(np.searchsorted([start for start, _ in spans], characters, side="right") - 1, 0)
+    ends = [end for _, end in spans]
+    return np.minimum(np.searchsorted(ends, characters, side="right"), len(spans) - 1)

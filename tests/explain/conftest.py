@@ -25,10 +25,10 @@ def make_packer():
 @pytest.fixture(scope="session")
 def make_model():
     @functools.cache  # a model traces its graphs once
-    def make(num_outputs=2, seed=0, **options):
+    def make(num_outputs=2, seed=0, vocabulary_size=None, **options):
         keras.utils.set_random_seed(seed)
         config = EncoderConfig(
-            vocabulary_size=len(VOCABULARY),
+            vocabulary_size=vocabulary_size or len(VOCABULARY),
             hidden_dim=8,
             num_layers=2,
             max_length=64,

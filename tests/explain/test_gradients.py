@@ -157,7 +157,7 @@ def test_bad_arguments_are_named(make_model, make_packer):
 def test_the_ends_of_the_path_are_the_model(make_model, make_packer):
     model, packer = make_model(), make_packer()
     rows, _ = read_rows(packer, TEXTS)
-    path = EmbeddingPath(model, packer.tokenizer)
+    path = EmbeddingPath(model, packer)
     expected = logits_of(model, packer, TEXTS)
     np.testing.assert_allclose(path.logits(rows), expected, atol=1e-5)
 

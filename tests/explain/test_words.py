@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from keras_transformer.explain import integrated_gradients
 from keras_transformer.explain.words import read_rows
+from keras_transformer.text import ByteLevelBPETokenizer, SentencePieceTokenizer, TextPacker
+
+SENTENCES = ["the film was good", "the plot, the cast and the music were bad", "it wasn't a film"] * 3
 
 
 def words(packer, text):
@@ -60,3 +64,48 @@ def test_a_row_holds_the_tokens_that_the_packer_gives(make_packer):
                 assert (word < 0) == token.startswith("[")
                 if word >= 0:
                     assert token.removeprefix("##") in text[slice(*spans[row.example][word])]
+
+
+@pytest.fixture(params=["byte_level_bpe", "sentence_piece", "unigram"])
+def subword_packer(request, tmp_path):
+    """Tokenizers whose pieces begin with the blank before a word, in the frame <s> .. </s>."""
+    if request.param == "byte_level_bpe":
+        import tokenizers
+
+        trainer = tokenizers.ByteLevelBPETokenizer()
+        special = ["<s>", "<pad>", "</s>", "<mask>"]
+        trainer.train_from_iterator(SENTENCES, vocab_size=300, special_tokens=special, show_progress=False)
+        trainer.save_model(str(tmp_path))
+        names = dict(zip(["bos_token", "pad_token", "eos_token", "mask_token"], special, strict=True))
+        tokenizer = ByteLevelBPETokenizer(tmp_path / "vocab.json", tmp_path / "merges.txt", special_tokens=names)
+    else:
+        import sentencepiece
+
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(SENTENCES),
+            model_prefix=str(tmp_path / "spiece"),
+            vocab_size=60,
+            hard_vocab_limit=False,
+            model_type="unigram" if request.param == "unigram" else "bpe",
+            control_symbols="<pad>",
+            minloglevel=2,
+        )
+        tokenizer = SentencePieceTokenizer(tmp_path / "spiece.model", special_tokens={"pad_token": "<pad>"})
+    return TextPacker(tokenizer, max_length=32, frame={"before": ["<s>"], "after": ["</s>"]})
+
+
+def test_a_piece_belongs_to_the_word_after_its_blank(subword_packer):
+    (found,) = words(subword_packer, "the film wasn't  bad,the cast was good ")
+    assert found[0] is None
+    assert found[-1] is None
+    inside = list(dict.fromkeys(found[1:-1]))
+    assert inside == ["the", "film", "wasn't", "bad", ",", "cast", "was", "good"]
+
+
+def test_words_of_other_tokenizers_add_up(subword_packer, make_model):
+    model = make_model(vocabulary_size=400)
+    (found,) = integrated_gradients(model, subword_packer, "the film wasn't bad")
+    assert [word.word for word in found.words] == ["the", "film", "wasn't", "bad"]
+    assert found.special == 0
+    change = found.logit - found.baseline_logit
+    assert sum(word.score for word in found.words) == pytest.approx(change, rel=0.05)
