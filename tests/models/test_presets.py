@@ -3,7 +3,7 @@
 import pytest
 
 from keras_transformer import models
-from tests.helpers import CASES
+from tests.cases.models import MODELS
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -90,9 +90,7 @@ def test_the_model_of_2017_has_the_65_million_parameters_of_its_paper():
     assert models.count_parameters("transformer-base") == pytest.approx(65e6, rel=0.04)
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if ".Transformer" in case.cls and ".models." in case.cls], ids=str
-)
+@pytest.mark.parametrize("case", [case for case in MODELS if case.cls.__name__.startswith("Transformer")], ids=str)
 def test_the_count_of_a_config_is_that_of_the_built_model(case):
     model = case.build()
     assert models.count_parameters(model.config) == model.count_params() == case.parameters

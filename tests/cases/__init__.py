@@ -1,0 +1,11 @@
+"""One case for every public Layer and Model, and for everything else that a file may hold."""
+
+from tests.cases.blocks import BLOCKS
+from tests.cases.models import MODELS
+from tests.cases.objects import OBJECTS
+from tests.cases.parts import PARTS
+from tests.cases.positions import POSITIONS
+
+CASES = [*PARTS, *POSITIONS, *BLOCKS, *MODELS]
+
+__all__ = ["CASES", "OBJECTS"]
