@@ -28,11 +28,10 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
         size, operators = path.stat().st_size, tflite_operators(path)
     else:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        operators = {
-            "stored": saved_model_operators(path),
-            f"{SERVING} on this CPU": optimized_operators(path, SERVING, {TEXT: ["A short text.", "Another."]}),
-            f"{TOKENS} on this CPU": optimized_operators(path, TOKENS, token_batch([[0, 0, 0]] * 2, 4)),
-        }
+        inputs = {SERVING: {TEXT: ["A short text.", "Another."]}, TOKENS: token_batch([[0, 0, 0]] * 2, 4)}
+        operators = {"stored": saved_model_operators(path)}
+        for name in [name for name in inputs if name in verified["max_difference"]]:
+            operators[f"{name} on this CPU"] = optimized_operators(path, name, inputs[name])
     served = {name: verified[name] for name in ("warmup_requests",) if name in verified}
     return served | {
         "path": path.relative_to(root).as_posix(),

@@ -25,7 +25,7 @@ def write_warmup(version: pathlib.Path, packer, words: Sequence[str], batch_size
     Args:
         version: Version folder with the SavedModel.
         packer: `TextPacker`, which says how long a text is.
-        words: Words to make texts of; the first that is one token is taken.
+        words: Words to make texts of; the first of the shortest is taken.
         batch_sizes: Texts in a request.
 
     Returns:
@@ -57,9 +57,11 @@ def write_warmup(version: pathlib.Path, packer, words: Sequence[str], batch_size
 
 def warmup_texts(packer, words: Sequence[str]) -> list[str]:
     """Returns a text of one word, one of a quarter of the longest row, and one that fills it."""
-    words = [word for word in words if word.strip()] or ["a"]
-    counts = packer.tokens(words).row_lengths().numpy().tolist()
-    word, around = words[counts.index(min(counts))], min(counts) - 1
+    words = [*words, "a"]
+    around, *counts = packer.tokens(["", *words]).row_lengths().numpy().tolist()
+    # Some words, such as a lone mark of text direction, are no token at all.
+    shortest = min(counts, key=lambda count: (count <= around, count))
+    word = words[counts.index(shortest)]
     lengths = sorted({1, max(1, packer.max_length // 4 - around), max(1, packer.max_length - around)})
     return [" ".join([word] * length) for length in lengths]
 
@@ -149,5 +151,8 @@ def _request(log: Any, number: int) -> tuple[str, dict[str, Any]]:
     request = getattr(log, kind).request
     signature = request.model_spec.signature_name or SERVING
     if kind == "predict_log":
-        return signature, {name: from_proto(tensor).tolist() for name, tensor in request.inputs.items()}
+        try:
+            return signature, {name: from_proto(tensor).tolist() for name, tensor in request.inputs.items()}
+        except ValueError as error:
+            raise ValueError(f"record {number} of {FILE} is damaged: {error}") from error
     return signature, {EXAMPLES: [entry.SerializeToString() for entry in request.input.example_list.examples]}

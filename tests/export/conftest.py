@@ -1,6 +1,7 @@
 """The export of a tiny pipeline, made once."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 
@@ -42,3 +43,21 @@ def exported(tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp("exported") / "export"
     export_pipeline(pipeline, folder)
     return Exported(pipeline, folder)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """A function from the kind of a model to its SavedModel, each made once."""
+    from keras_transformer.export import ServingOptions, export_pipeline
+
+    names = {"single_label": ("negative", "positive"), "multi_label": ("action", "comedy"), "regression": ("stars",)}
+
+    @functools.cache
+    def export(kind: str) -> Exported:
+        # Scores in between: certain ones would hide differences.
+        pipeline = make_pipeline(kind, names[kind], **({} if kind == "regression" else {"temperature": 9.0}))
+        folder = tmp_path_factory.mktemp("served") / kind
+        export_pipeline(pipeline, folder, ["saved_model"], serving=ServingOptions(batch_sizes=(1, 2, 8)))
+        return Exported(pipeline, folder)
+
+    return export
