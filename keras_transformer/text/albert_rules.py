@@ -1,4 +1,4 @@
-"""What ALBERT does to a text before SentencePiece: quotes, accents, case and white space.
+"""What ALBERT does to a text before SentencePiece: quotes, accents and case.
 
 The tables are those of the Hugging Face `tokenizers` library (0.23): `tests/text/test_albert.py` compares them with the
 installed library on every code point. Reference: `preprocess_text` of https://github.com/google-research/albert.
@@ -28,8 +28,8 @@ _NO_MARK = (
 )
 # What `tokenizers` takes for a mark, and Python does not.
 _MORE_MARKS = "1cf2-1cf3"
-# Separates words, as in Python's `str.split`.
-_SPACE = "9-d 1c-20 85 a0 1680 2000-200a 2028-2029 202f 205f 3000"
+# White space that SentencePiece does not know; the other kinds are left to the model's own normalizer.
+_NEXT_LINE = 0x85
 # Pieces that ALBERT makes of a number and a comma are divided: as unlikely as this, they are never chosen.
 NUMBER_COMMA_PENALTY = 100.0
 
@@ -98,7 +98,7 @@ def changed_characters(rules: AlbertRules) -> dict[int, str]:
     Returns:
         dict of code point (int) to the string that replaces it, possibly empty.
     """
-    whole, no_mark, more_marks, space = map(unicode_rules.members, (_NOT_DECOMPOSED, _NO_MARK, _MORE_MARKS, _SPACE))
+    whole, no_mark, more_marks = map(unicode_rules.members, (_NOT_DECOMPOSED, _NO_MARK, _MORE_MARKS))
     changed = {}
     for code_point in range(unicode_rules.NUM_CODE_POINTS):
         if 0x323B0 <= code_point < 0xE0000 or 0xD800 <= code_point < 0xE000:
@@ -110,7 +110,7 @@ def changed_characters(rules: AlbertRules) -> dict[int, str]:
             text = "".join(c for c in text if not _is_mark(c, no_mark, more_marks))
         if rules.lowercase:
             text = "".join(unicode_rules.lower(c) for c in text)
-        if space[code_point]:
+        if code_point == _NEXT_LINE:
             text = " "
         if text != character:
             changed[code_point] = text

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_text
+from tensorflow_text.python.ops import sentencepiece_tokenizer
 
 from keras_transformer.text import sentence_piece_files
 from keras_transformer.text.albert_rules import AlbertCleaner, AlbertRules
@@ -30,7 +31,7 @@ class SentencePieceTokenizer(SubwordTokenizer):
             text between added tokens; T5, and Llama's `legacy=True`), "first" (only what begins a text, and not with a
             blank of its own; Llama's `legacy=False`), or "never". Defaults to "always", as the library.
         special_tokens: dict of "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
-            "mask_token" to a token; those that are absent are the model's. Defaults to None.
+            "mask_token" to a token; those that are absent are the model's, and with `rules` ALBERT's. Defaults to None.
         added_tokens: Further tokens that are found in the text as they are written: str, or dict of "content" and,
             optionally, "lstrip", "rstrip", "special". Those that the model does not have get the ids after its own,
             in this order. Defaults to ().
@@ -77,7 +78,8 @@ class SentencePieceTokenizer(SubwordTokenizer):
             raise ValueError(f"prefix must be one of {PREFIXES}. Received: {prefix!r}.")
         model = sentence_piece_files.read_model(model)
         facts = sentence_piece_files.facts_of(model)
-        special_tokens = facts.special_tokens | dict(special_tokens or {})
+        of_class = {} if rules is None else sentence_piece_files.albert_tokens(facts.pieces)
+        special_tokens = facts.special_tokens | of_class | dict(special_tokens or {})
         known = {token if isinstance(token, str) else token.get("content") for token in added_tokens}
         added_tokens = [*[token for token in facts.added_tokens if token["content"] not in known], *added_tokens]
         super().__init__(
@@ -174,7 +176,7 @@ class SentencePieceTokenizer(SubwordTokenizer):
 
         piece_of = ids.value_rowids()
         if origins is not None and offsets:
-            starts, ends = (self._before_cleaning(origins, places, is_added) for places in (starts, ends))
+            starts, ends = self._before_cleaning(origins, starts, ends, is_added)
         shift = tf.gather(begins, piece_of)
         rows = tf.gather(ids.row_splits, tf.cast(pieces.row_splits, ids.row_splits.dtype))
         ids, starts, ends = (
@@ -187,13 +189,25 @@ class SentencePieceTokenizer(SubwordTokenizer):
         return ids, starts, self._whole_characters(ids, starts, ends, piece_of)
 
     @staticmethod
-    def _before_cleaning(origins: tf.RaggedTensor, places: tf.RaggedTensor, is_added: tf.Tensor) -> tf.RaggedTensor:
+    def _before_cleaning(
+        origins: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor, is_added: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Turns places in cleaned texts into places in the texts; an added token was not cleaned."""
-        piece_of = places.value_rowids()
-        first = tf.gather(tf.cast(origins.row_splits, tf.int32), piece_of)
+        piece_of = starts.value_rowids()
         added = tf.gather(is_added, piece_of)
-        found = tf.gather(tf.cast(origins.values, tf.int32), first + tf.where(added, 0, places.values))
-        return places.with_values(tf.where(added, places.values, found))
+        flat = tf.cast(origins.values, tf.int32)
+        first = tf.gather(tf.cast(origins.row_splits, tf.int32), piece_of)
+        # Several bytes that one character became are one range: it ends where the next character begins.
+        row_of = origins.value_rowids()
+        opens = tf.not_equal(row_of, tf.concat([[-1], row_of], 0)[:-1])
+        begins = tf.where(opens | tf.not_equal(flat, tf.concat([[-1], flat], 0)[:-1]))[:, 0]
+        last = first + tf.where(added, 0, ends.values)
+        next_begin = tf.gather(begins, tf.searchsorted(begins, tf.cast(last, tf.int64)))
+        before = (tf.gather(flat, first + tf.where(added, 0, starts.values)), tf.gather(flat, next_begin))
+        return tuple(
+            places.with_values(tf.where(added, places.values, found))
+            for places, found in zip((starts, ends), before, strict=True)
+        )
 
     def _whole_characters(
         self, ids: tf.RaggedTensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor, piece_of: tf.Tensor
@@ -225,9 +239,9 @@ class _Processor(tf.Module):
             self._fast = tensorflow_text.FastSentencepieceTokenizer(model)
             self._library = functools.partial(_library, model)
         else:
-            # Resources of one name are one resource in a SavedModel, whatever model they were made of.
             name = f"sentence_piece_{hashlib.sha256(model).hexdigest()[:16]}"
             self._operation = tensorflow_text.SentencepieceTokenizer(model, name=name)
+            self._operation._model_resource = _SharedModel(model, name)
 
     def tokenize(self, texts: tf.Tensor, offsets: bool) -> tuple[tf.RaggedTensor, ...]:
         """Returns the ids of each text, and where each begins and ends in bytes (zeros unless they are wanted)."""
@@ -250,6 +264,17 @@ class _Processor(tf.Module):
             )
             for name in ("id", "begin", "end")
         )
+
+
+class _SharedModel(sentencepiece_tokenizer._SentencepieceModelResource):
+    """A model that has a name, so that equal ones are one, and that no kernel owns.
+
+    The library's own goes with a kernel in TensorFlow's cache, which `keras.utils.set_random_seed` empties.
+    """
+
+    def _create_resource(self):
+        create = sentencepiece_tokenizer.gen_sentencepiece_tokenizer.sentencepiece_op
+        return create(model=self._model, shared_name=self._name)
 
 
 @functools.lru_cache(maxsize=8)

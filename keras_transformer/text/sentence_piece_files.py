@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import reprlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_transformer._files import write_bytes
@@ -131,6 +132,12 @@ def facts_of(model: bytes) -> Facts:
 def without_blank(model: bytes) -> bytes:
     """Returns the model with `add_dummy_prefix` off."""
     return model + _NO_BLANK
+
+
+def albert_tokens(pieces: Sequence[str]) -> dict[str, str]:
+    """Returns ALBERT's special tokens, as far as a model has them."""
+    named = {key: special_files.content_of(token) for key, token in _ALBERT.items()}
+    return {key: token for key, token in named.items() if token in pieces}
 
 
 def divides_number_commas(model: bytes) -> bytes:

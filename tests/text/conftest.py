@@ -80,8 +80,9 @@ def roberta_folder(reviews, tmp_path_factory) -> pathlib.Path:
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     folder = _train_bpe(tmp_path_factory.mktemp("roberta"), reviews[7::50], special)
     mask = {"content": "<mask>", "lstrip": True, "normalized": False, "rstrip": False, "special": True}
-    config = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True, "mask_token": mask}
-    _write_json(folder / "tokenizer_config.json", {**config, "added_tokens_decoder": {"4": mask}})
+    config = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}
+    config |= {"mask_token": {"__type": "AddedToken", **mask}, "added_tokens_decoder": {"4": mask}}
+    _write_json(folder / "tokenizer_config.json", config)
     return folder
 
 

