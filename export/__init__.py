@@ -6,6 +6,7 @@ _NAMES = {
     "Contract": "signatures",
     "ServingOptions": "serving.options",
     "VerificationError": "verify",
+    "export_generator": "generator",
     "export_pipeline": "exporter",
 }
 _MODULES = (
@@ -13,6 +14,7 @@ _MODULES = (
     "client",
     "differences",
     "exporter",
+    "generator",
     "operators",
     "report",
     "runners",
@@ -25,7 +27,7 @@ _MODULES = (
     "verify",
 )
 
-__all__ = ["Contract", "ServingOptions", "VerificationError", "export_pipeline"]
+__all__ = ["Contract", "ServingOptions", "VerificationError", "export_generator", "export_pipeline"]
 
 
 def __getattr__(name: str):

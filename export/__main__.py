@@ -53,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=pathlib.Path, metavar="DIR", help="folder to write to (default: RUN/export)")
     parser.add_argument("--version", type=int, metavar="N", help="version of the SavedModel (default: the next one)")
+    parser.add_argument("--model_name", default="model", metavar="NAME", help="name at a server (default: %(default)s)")
+    parser.add_argument(
+        "--embedding",
+        choices=("pooled", "mean"),
+        default="pooled",
+        help="what the signature embed gives: what the head reads, or the mean over the tokens (default: %(default)s)",
+    )
     return parser
 
 
@@ -76,12 +83,24 @@ def _export(options: argparse.Namespace) -> None:
     from keras_transformer import pipelines
 
     from .exporter import export_pipeline
+    from .generator import export_generator
+    from .serving import ServingOptions
 
-    checks = _stored_checks(options.run)
-    pipeline = pipelines.load(options.run)
     formats = [name.strip() for name in options.formats.split(",") if name.strip()]
     out_dir = options.output or options.run / "export"
-    report = export_pipeline(pipeline, out_dir, formats, options.version, checks=checks)
+    serving = ServingOptions(model_name=options.model_name, embedding=options.embedding)
+    if pipelines.task_of(options.run) == pipelines.GENERATION:
+        if "saved_model" not in formats:
+            raise ValueError(
+                "A text generator is exported as a SavedModel only; TFLite has no operators for its loop and most "
+                f"tokenizers. Received: --formats={options.formats}"
+            )
+        report = export_generator(pipelines.load(options.run), out_dir, options.version)
+    else:
+        checks = _stored_checks(options.run)
+        report = export_pipeline(
+            pipelines.load(options.run), out_dir, formats, options.version, checks=checks, serving=serving
+        )
     for entry in report["artefacts"]:
         if entry["path"] in report["written"]:
             size = f"{entry['bytes'] / 1e6:.1f} MB"

@@ -1,21 +1,19 @@
 """`export_pipeline`: every artefact is written under a temporary name, run, compared, and only then renamed."""
 
-import json
 import logging
 import math
 import pathlib
-import platform
 import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from .checks import write_checks
-from .report import REPORT_FILE, describe, read_report
+from .report import describe, write_report
 from .saved_model import embedding_of, write_saved_model
 from .serving import ServingOptions, files
 from .serving.warmup import write_warmup
 from .signatures import EMBEDDING, LOGITS, Contract
-from .staging import publish_new, publish_replacing, staging, write_text
+from .staging import publish_new, publish_replacing, staging
 from .tflite import convert, text_model, text_model_refused, token_model
 from .verify import TOLERANCE, verify_one
 
@@ -108,7 +106,7 @@ def export_pipeline(
         _check_free_space(stage, pipeline.model, wanted)
         entries = _write(pipeline, contract, rows, wanted, stage, tolerance, serving or ServingOptions())
         written = _publish(stage, out_dir, version, entries)
-    return _write_report(out_dir, written, refused)
+    return write_report(out_dir, written, refused)
 
 
 def _expand(formats: Sequence[str], packer) -> tuple[list[str], list[dict[str, str]]]:
@@ -236,23 +234,3 @@ def _publish(stage, out_dir, version, entries) -> list[dict[str, Any]]:
     if (stage / "tflite").is_dir():
         publish_replacing(stage / "tflite", out_dir / "tflite")
     return entries
-
-
-def _write_report(out_dir: pathlib.Path, written: list[dict], refused: list[dict]) -> dict[str, Any]:
-    import keras
-    import tensorflow as tf
-
-    paths = [entry["path"] for entry in written]
-    older = [
-        entry
-        for entry in read_report(out_dir)["artefacts"]
-        if entry["path"] not in paths and (out_dir / entry["path"]).exists()
-    ]
-    report = {
-        "artefacts": older + written,
-        "written": paths,
-        "refused": refused,
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
-    }
-    write_text(out_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    return report

@@ -7,6 +7,9 @@ from typing import Any
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 """A `.tflite` with one of these lost its weights at conversion: it runs, and returns NaN or zeros."""
 
+# Where TensorFlow names the operation that makes resources, such as the model of a SentencePiece tokenizer.
+_INITIALIZER = "__saved_model_init_op"
+
 
 def tflite_operators(path: str | pathlib.Path) -> dict[str, Any]:
     """Reads the operators of a `.tflite` file without running it.
@@ -95,6 +98,9 @@ def optimized_operators(path: str | pathlib.Path, signature: str, inputs: dict[s
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         saver = tf.compat.v1.train.import_meta_graph(meta_graph)
         saver.restore(session, str(pathlib.Path(path) / "variables" / "variables"))
+        if _INITIALIZER in meta_graph.signature_def:
+            (initialize,) = meta_graph.signature_def[_INITIALIZER].outputs.values()
+            session.run(initialize.name)
         session.run(
             [tensor.name for tensor in definition.outputs.values()],
             {definition.inputs[name].name: value for name, value in inputs.items()},

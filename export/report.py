@@ -2,11 +2,13 @@
 
 import json
 import pathlib
+import platform
 from typing import Any
 
 from .checks import token_batch
 from .operators import optimized_operators, saved_model_operators, tflite_operators
 from .signatures import SERVING, TEXT, TOKENS
+from .staging import write_text
 
 REPORT_FILE = "report.json"
 
@@ -51,3 +53,33 @@ def read_report(folder: pathlib.Path) -> dict[str, Any]:
         return report if isinstance(report.get("artefacts"), list) else {"artefacts": []}
     except (OSError, ValueError, AttributeError):
         return {"artefacts": []}
+
+
+def write_report(out_dir: pathlib.Path, written: list[dict], refused: list[dict]) -> dict[str, Any]:
+    """Writes the report of an export beside its artefacts.
+
+    Args:
+        out_dir: Folder of the export.
+        written: Entries of what was written now; earlier entries stay if their artefacts are still there.
+        refused: `format` and `reason` of what could not be written.
+
+    Returns:
+        The report.
+    """
+    import keras
+    import tensorflow as tf
+
+    paths = [entry["path"] for entry in written]
+    older = [
+        entry
+        for entry in read_report(out_dir)["artefacts"]
+        if entry["path"] not in paths and (out_dir / entry["path"]).exists()
+    ]
+    report = {
+        "artefacts": older + written,
+        "written": paths,
+        "refused": refused,
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    write_text(out_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return report

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .signatures import (
@@ -106,7 +106,9 @@ def write_saved_model(
         contract=contract,
     )
     signatures = task_of(contract.kind).signatures(parts)
-    write_archive({name: (signature.function, signature.specs) for name, signature in signatures.items()}, folder)
+    write_archive(
+        {name: (signature.function, signature.specs) for name, signature in signatures.items()}, folder, [packer]
+    )
     _name_methods(folder, {name: METHODS[signature.method] for name, signature in signatures.items()})
 
 
@@ -294,12 +296,15 @@ def _in_parts(score: Score, packed: Tensors):
     return tf.reshape(logits, [parts * size, tf.shape(logits)[2]])[:count]
 
 
-def write_archive(signatures: dict[str, tuple[Callable, list]], folder: str | pathlib.Path) -> None:
+def write_archive(
+    signatures: dict[str, tuple[Callable, list]], folder: str | pathlib.Path, resources: Sequence[Any] = ()
+) -> None:
     """Writes functions of a model as the signatures of a SavedModel.
 
     Args:
         signatures: Name -> (function, list of `tf.TensorSpec`).
         folder: Folder to create.
+        resources: `tf.Module`s with what else the functions read, such as the model of a SentencePiece tokenizer.
 
     Raises:
         OSError: If the files cannot be written.
@@ -312,6 +317,8 @@ def write_archive(signatures: dict[str, tuple[Callable, list]], folder: str | pa
     # Only Keras' archive tracks the weights; converted from a `tf.Module` around the model they would be lost. It finds
     # them through the functions that read them: `archive.track(model)` would write every weight a second time.
     archive = keras.export.ExportArchive()
+    for resource in resources:
+        archive.track(resource)
     try:
         with ops.products_in("float32"):
             for name, (function, specs) in signatures.items():

@@ -55,7 +55,8 @@ class Contract:
         kind: str, "single_label", "multi_label" or "regression".
         class_names: tuple of str, one name an output.
         temperature: float, logits are divided by it before the softmax or sigmoid. Default 1.
-        threshold: float, probability from which a label of a multi-label model is given. Default 0.5.
+        threshold: float, or tuple of float, one a label: probability from which a label of a multi-label model is
+            given. Default 0.5.
         max_length: int, tokens of the longest row. Default 512.
         truncation: str, what happens to longer texts: "head", "head_tail" or "windows". Default "head".
 
@@ -74,12 +75,19 @@ class Contract:
     kind: str
     class_names: tuple[str, ...]
     temperature: float = 1.0
-    threshold: float = 0.5
+    threshold: float | tuple[float, ...] = 0.5
     max_length: int = 512
     truncation: str = "head"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        if not isinstance(self.threshold, int | float):
+            object.__setattr__(self, "threshold", tuple(self.threshold))
+            if len(self.threshold) != len(self.class_names):
+                raise ValueError(
+                    f"threshold must be one number, or one for each of {len(self.class_names)} labels. "
+                    f"Received: {self.threshold!r}"
+                )
         if self.kind not in OUTPUTS:
             raise ValueError(f"kind must be one of {', '.join(OUTPUTS)}. Received: {self.kind!r}")
         if not self.class_names or any(not isinstance(name, str) or not name for name in self.class_names):

@@ -8,6 +8,7 @@ from typing import Any
 
 from .checks import read_checks
 from .differences import TOLERANCE, text_difference, token_difference
+from .generator import GENERATION_FILE, verify_generator
 from .runners import open_saved_model, open_tflite
 from .serving.files import check_batching
 from .serving.warmup import replay
@@ -44,6 +45,8 @@ def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, An
     """Verifies one `.tflite` file or one version folder of a SavedModel; arguments and results as for `verify`."""
     is_file = path.suffix == ".tflite"
     beside = path.parent if is_file else path / "assets.extra"
+    if (beside / GENERATION_FILE).is_file():
+        return verify_generator(path)
     contract, checks = Contract.load(beside), read_checks(beside)
     runs = {}
     if is_file:

@@ -26,9 +26,11 @@ _MODULES = (
     "training",
 )
 _NAMES = {
+    "TextGenerationPipeline": "keras_transformer.pipelines",
     "TextPipeline": "keras_transformer.pipelines",
     "fine_tune": "keras_transformer.pipelines",
     "load": "keras_transformer.pipelines",
+    "load_generator": "keras_transformer.pipelines",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]

@@ -101,7 +101,8 @@ def make_eval_dataset(
     """
     if not len(rows):
         raise ValueError("There must be at least one row to predict. Received: 0 rows.")
-    lengths = -(-rows.lengths // _LENGTH_STEP) * _LENGTH_STEP
+    # No longer than the longest row: a model may have no more positions.
+    lengths = np.minimum(-(-rows.lengths // _LENGTH_STEP) * _LENGTH_STEP, rows.lengths.max())
     if lengths.max() > tokens_per_batch:
         raise ValueError(f"`tokens_per_batch` must be at least {lengths.max()}. Received: {tokens_per_batch}.")
     order = np.argsort(-rows.lengths, kind="stable")
@@ -115,34 +116,39 @@ def make_eval_dataset(
 
 
 def predict_in_order(
-    predict: Callable[[dict], np.ndarray], rows: TokenRows, tokens_per_batch: int = 16384, pad_id: int = 0
+    predict: Callable[["tf.data.Dataset"], np.ndarray], rows: TokenRows, tokens_per_batch: int = 16384, pad_id: int = 0
 ) -> np.ndarray:
     """Predict sorted batches, and return the outputs in the order of the texts, windows averaged.
 
     Args:
-        predict: function of an input dict that returns `(batch, k)` outputs, as a tensor or an array.
+        predict: function of a dataset of input dicts that returns their outputs, `(rows, k)`, one after the other; such
+            as `model.predict` of a model with one output.
         rows: `TokenRows`.
-        tokens_per_batch: int, budget of tokens per batch, padding included. Default 16384.
+        tokens_per_batch: int, budget of tokens per batch, padding included; a longer row is a batch of its own.
+            Default 16384.
         pad_id: int, token id of padding. Default 0.
 
     Returns:
         float `(texts, k)`.
 
     Raises:
-        ValueError: if there is no row, or a row does not fit the budget.
+        ValueError: if there is no row.
 
     Example:
         ```python
         import numpy as np
         from keras_transformer import data
 
+        def predict(batches):
+            return np.concatenate([inputs["token_ids"].numpy().sum(1, keepdims=True) for inputs in batches])
+
         rows = data.TokenRows(np.arange(1, 10), np.array([0, 2, 5, 9]), np.arange(3))
-        sums = data.predict_in_order(lambda inputs: inputs["token_ids"].numpy().sum(1, keepdims=True), rows)
+        sums = data.predict_in_order(predict, rows)
         assert sums.tolist() == [[3], [12], [30]]
         ```
     """
-    dataset, order = make_eval_dataset(rows, tokens_per_batch, pad_id)
-    sorted_outputs = np.concatenate([np.asarray(predict(inputs)) for inputs in dataset])
+    dataset, order = make_eval_dataset(rows, max(tokens_per_batch, int(rows.lengths.max(initial=0))), pad_id)
+    sorted_outputs = np.asarray(predict(dataset))
     outputs = np.empty_like(sorted_outputs)
     outputs[order] = sorted_outputs
     return pool_windows(outputs, rows.example_ids)

@@ -14,6 +14,7 @@ from keras_transformer.generation.processors import (
     TopP,
 )
 from keras_transformer.generation.samplers import BeamSearch, Greedy, Sample
+from keras_transformer.generation.serialization import config_from_dict, config_to_dict
 
 __all__ = [
     "BeamSearch",
@@ -29,6 +30,8 @@ __all__ = [
     "TokensSoFar",
     "TopK",
     "TopP",
+    "config_from_dict",
+    "config_to_dict",
     "export_function",
     "generate",
     "stream",

@@ -6,7 +6,7 @@ import numbers
 from typing import Any, Self
 
 from keras_transformer.generation.checks import check_integer, check_number
-from keras_transformer.generation.processors import MinNewTokens, RepetitionPenalty
+from keras_transformer.generation.processors import ForcedToken, MinNewTokens, RepetitionPenalty
 from keras_transformer.generation.samplers import BeamSearch, Greedy, Sample
 
 SAMPLERS = (Greedy, Sample, BeamSearch)
@@ -24,6 +24,8 @@ class GenerationConfig:
         repetition_penalty: See `RepetitionPenalty`. Default 1, which changes nothing.
         pad_token_id: Fills the result behind the end of a row. Default 0.
         start_token_id: First token of the decoder of a `TransformerEncoderDecoder`, which needs it.
+        first_token_id: The first new token, whatever the model says, as some of BART's need it. Default: none.
+        last_token_id: The token at the last of `max_new_tokens` places, whatever the model says. Default: none.
         logits_processors: Further processors, applied after the penalty and before those of the sampler.
 
     Raises:
@@ -45,6 +47,8 @@ class GenerationConfig:
     repetition_penalty: float = 1.0
     pad_token_id: int = 0
     start_token_id: int | None = None
+    first_token_id: int | None = None
+    last_token_id: int | None = None
     logits_processors: tuple = ()
 
     def __post_init__(self) -> None:
@@ -64,8 +68,9 @@ class GenerationConfig:
             )
         check_number("repetition_penalty", self.repetition_penalty, above=0)
         check_integer("pad_token_id", self.pad_token_id, 0)
-        if self.start_token_id is not None:
-            check_integer("start_token_id", self.start_token_id, 0)
+        for name in ("start_token_id", "first_token_id", "last_token_id"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 0)
         object.__setattr__(self, "logits_processors", tuple(self.logits_processors))
         for processor in self.logits_processors:
             if not callable(processor) or isinstance(processor, type) or not _is_hashable(processor):
@@ -104,7 +109,9 @@ class GenerationConfig:
             if self.min_new_tokens and self.stop_token_ids
             else ()
         )
-        return (*penalty, *minimum, *self.logits_processors, *self.sampler.processors)
+        forced = ((self.first_token_id, 0), (self.last_token_id, self.max_new_tokens - 1))
+        forced = (ForcedToken(token, place) for token, place in forced if token is not None)
+        return (*penalty, *minimum, *forced, *self.logits_processors, *self.sampler.processors)
 
     @property
     def seed(self) -> int | None:

@@ -68,7 +68,8 @@ def check_config(decoding: Decoding, config: GenerationConfig) -> None:
             "A decoder goes on from its prompt: put the start token there and leave out start_token_id. "
             f"Received: start_token_id={config.start_token_id}"
         )
-    named = [("pad_token_id", config.pad_token_id), ("start_token_id", config.start_token_id)]
+    names = ("pad_token_id", "start_token_id", "first_token_id", "last_token_id")
+    named = [(name, getattr(config, name)) for name in names]
     for name, value in named + [("stop_token_ids", stop) for stop in config.stop_token_ids]:
         if value is not None and value >= decoding.vocabulary_size:
             raise ValueError(

@@ -11,9 +11,19 @@ import numpy as np
 
 from keras_transformer import _files, data, losses, optimizers, pretrained
 from keras_transformer.models import TextClassifier, probabilities
-from keras_transformer.pipelines.scoring import BUCKET_LENGTHS, score_rows
+from keras_transformer.pipelines.checks import (
+    CLASSIFICATION,
+    SETTINGS_FILE,
+    check_target,
+    check_task,
+    check_texts,
+    damaged,
+    read_settings,
+)
+from keras_transformer.pipelines.scoring import score_rows
 from keras_transformer.text import TextPacker
 
+BUCKET_LENGTHS = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
 CHECK_TEXTS = 64
 FORMAT = 1
 _HARD_TEXTS = (
@@ -34,7 +44,8 @@ class TextPipeline:
         packer: `TextPacker` with the vocabulary of the model.
         class_names: One name per output; None numbers them.
         temperature: Logits are divided by it before the softmax or sigmoid. Default 1.
-        threshold: Probability from which a label of a multi-label model counts as given. Default 0.5.
+        threshold: Probability from which a label of a multi-label model counts as given: one for all labels, or one
+            for each. Default 0.5.
 
     Raises:
         ValueError: If names, vocabulary or length do not fit the model.
@@ -64,7 +75,7 @@ class TextPipeline:
         class_names: Sequence[str] | None = None,
         *,
         temperature: float = 1.0,
-        threshold: float = 0.5,
+        threshold: float | Sequence[float] = 0.5,
     ):
         class_names = tuple(str(i) for i in range(model.num_outputs)) if class_names is None else tuple(class_names)
         if len(class_names) != model.num_outputs:
@@ -88,8 +99,23 @@ class TextPipeline:
         self.packer = packer
         self.class_names = class_names
         self.temperature = float(temperature)
-        self.threshold = float(threshold)
+        self.threshold = threshold
         self.check_texts: list[str] = list(_HARD_TEXTS)
+
+    @property
+    def threshold(self) -> float | tuple[float, ...]:
+        """Probability from which a label counts as given; a tuple where each label has its own."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float | Sequence[float]) -> None:
+        values = np.asarray(value, float)
+        if values.shape not in ((), (len(self.class_names),)) or not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(
+                f"threshold must be from 0 to 1, one for all or one for each of the {len(self.class_names)} labels. "
+                f"Received: {value!r}"
+            )
+        self._threshold = float(values) if values.ndim == 0 else tuple(values.tolist())
 
     @property
     def kind(self) -> str:
@@ -188,7 +214,7 @@ class TextPipeline:
         best = _KeepBest() if validation_set is not None else None
         for epoch in range(epochs):
             # Keras averages over a batch: the factor makes every example count the same in batches of any size.
-            dataset = data.make_dataset(rows, train.labels, weights, plan, epoch).map(
+            dataset = data.make_dataset(rows, train.labels, weights, plan, epoch, pad_id=self.packer.pad_id).map(
                 lambda x, y, w: (x, {"logits": y}, {"logits": w * (_batch_size(w) / examples_per_step)})
             )
             self.model.fit(
@@ -214,7 +240,7 @@ class TextPipeline:
             return None
         rows = data.encode(self.packer, validation.texts)
         plan = data.BatchPlan(rows.lengths, self._buckets(), max(8192, self.packer.max_length), shuffle=False)
-        dataset = data.make_dataset(rows, validation.labels, None, plan)
+        dataset = data.make_dataset(rows, validation.labels, None, plan, pad_id=self.packer.pad_id)
         return dataset.map(lambda x, y, w: (x, {"logits": y}))
 
     def _index(self, name: str) -> int:
@@ -231,10 +257,10 @@ class TextPipeline:
         Returns:
             Float32 array of shape (len(texts), num_outputs).
         """
-        texts = _check_texts(texts)
+        texts = check_texts(texts)
         if not texts:
             return np.zeros((0, self.model.num_outputs), np.float32)
-        return score_rows(self.model, data.encode(self.packer, texts), self._buckets())
+        return score_rows(self.model, data.encode(self.packer, texts), pad_id=self.packer.pad_id)
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """Returns the calibrated probabilities, or regressed values, float32 of shape (len(texts), num_outputs)."""
@@ -262,7 +288,10 @@ class TextPipeline:
         if self.kind == "regression":
             return {"values": named}
         if self.kind == "multi_label":
-            given = [name for name, value in named.items() if value >= self.threshold]
+            thresholds = np.broadcast_to(self.threshold, row.shape)
+            given = [
+                name for name, value, least in zip(self.class_names, row, thresholds, strict=True) if value >= least
+            ]
             return {"labels": given, "probabilities": named}
         label = self.class_names[int(row.argmax())]
         return {"label": label, "score": named[label], "probabilities": named}
@@ -299,20 +328,20 @@ class TextPipeline:
             FileExistsError: If the folder holds anything else.
         """
         folder = pathlib.Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / "pipeline.json").is_file():
-            raise FileExistsError(f"{folder} is not empty and holds no saved pipeline. Choose another folder.")
+        check_target(folder)
         logits = self.logits(self.check_texts)
         with _files.new_folder(folder) as new:
             self.model.save(new / "model.keras")
             self.packer.save(new)
             settings = {
                 "format": FORMAT,
+                "task": CLASSIFICATION,
                 "kind": self.kind,
                 "class_names": list(self.class_names),
                 "temperature": self.temperature,
                 "threshold": self.threshold,
             }
-            _files.write_text(new / "pipeline.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            _files.write_text(new / SETTINGS_FILE, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
             lines = [
                 json.dumps({"text": text, "logits": [float(value) for value in row]}, ensure_ascii=False)
                 for text, row in zip(self.check_texts, logits, strict=True)
@@ -331,30 +360,20 @@ class TextPipeline:
 
         Raises:
             FileNotFoundError: If there is no saved pipeline.
-            ValueError: If a file is damaged.
+            ValueError: If a file is damaged, or the pipeline is one for another task.
         """
-        folder = pathlib.Path(folder)
-        if not (folder / "pipeline.json").is_file() and (folder / "model" / "pipeline.json").is_file():
-            folder = folder / "model"
-        path = folder / "pipeline.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no saved pipeline (pipeline.json) in {folder}.")
+        folder, settings = read_settings(pathlib.Path(folder))
+        check_task(folder, settings, CLASSIFICATION)
         try:
-            settings = json.loads(path.read_text("utf-8"))
             names = settings["class_names"]
             calibration = {key: settings[key] for key in ("temperature", "threshold")}
             check_texts = [text for text, _ in read_check_texts(folder)]
             model = keras.models.load_model(folder / "model.keras", compile=False)
         except (ValueError, OSError, KeyError, TypeError) as error:
-            raise ValueError(f"The saved pipeline in {folder} is damaged: {str(error).splitlines()[0]}") from error
+            raise damaged(folder, error) from error
         pipeline = cls(model, TextPacker.load(folder), names, **calibration)
         pipeline.check_texts = check_texts
         return pipeline
-
-
-def load(folder: str | os.PathLike) -> TextPipeline:
-    """Loads a saved pipeline or the model of a run folder; see `TextPipeline.load`."""
-    return TextPipeline.load(folder)
 
 
 def read_check_texts(folder: str | os.PathLike) -> list[tuple[str, list[float]]]:
@@ -393,13 +412,3 @@ class _KeepBest(keras.callbacks.Callback):
 
 def _batch_size(weights) -> Any:
     return keras.ops.cast(keras.ops.shape(weights)[0], "float32")
-
-
-def _check_texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str | bytes):
-        raise ValueError(f"texts must be a list of texts: write [text]. Received: {texts[:80]!r}")
-    texts = list(texts)
-    for text in texts:
-        if not isinstance(text, str | bytes):
-            raise ValueError(f"texts must be strings. Received: {type(text).__name__}")
-    return texts

@@ -16,6 +16,7 @@ from keras_transformer.pretrained import configs
 from keras_transformer.pretrained.families import Family
 from keras_transformer.pretrained.huggingface import OUR_HEAD, OUR_SECTION
 from keras_transformer.pretrained.loading import MODELS
+from keras_transformer.pretrained.packers import misfit
 from keras_transformer.pretrained.tables import huggingface_weights, variable_at
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def save_huggingface(
     family, config = configs.to_huggingface(inner.config, model_type)
     config |= family.token_ids
     if packer is not None:
-        config["pad_token_id"] = packer.tokenizer.pad_id
+        config |= _special_ids(packer, family)
     config |= fields or {}
     if family.counts_from_padding:
         config["max_position_embeddings"] = inner.config.max_length + config["pad_token_id"] + 1
@@ -118,16 +119,24 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 def _check_packer(packer: "TextPacker", model: keras.Model) -> None:
     config = getattr(model.config, "encoder", model.config)
-    if packer.tokenizer.vocabulary_size != config.vocabulary_size:
-        raise ValueError(
-            f"The packer's vocabulary does not fit the model, which embeds {config.vocabulary_size} tokens. "
-            f"Received: a vocabulary of {packer.tokenizer.vocabulary_size} tokens"
-        )
+    reason = misfit(packer, config.vocabulary_size)
+    if reason:
+        raise ValueError(reason)
     if packer.max_length > config.max_length:
         raise ValueError(
             f"The packer makes rows that are longer than the model's {config.max_length} positions. "
             f"Received: max_length={packer.max_length}"
         )
+
+
+def _special_ids(packer: "TextPacker", family: Family) -> dict[str, int]:
+    """Returns the special tokens of a packer by their fields in `config.json`, as far as the family names them."""
+    special = packer.tokenizer.special_tokens
+    ids = {
+        key: packer.tokenizer.id_of(special[key]) for key in ("bos_token", "eos_token", "pad_token") if key in special
+    }
+    fields = {"pad_token", *(name.removesuffix("_id") for name in family.token_ids)}
+    return {f"{key}_id": index for key, index in ids.items() if key in fields}
 
 
 def _tensors(model: keras.Model, family: Family, values: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -150,7 +150,7 @@ def _score(
 ) -> dict[str, np.ndarray]:
     logger.info("scoring the %s part: %d texts", name, len(examples))
     rows = data.encode(pipeline.packer, examples.texts)
-    logits = score_rows(model, rows, recipe.data.buckets(), recipe.train.tokens_per_batch)
+    logits = score_rows(model, rows, recipe.train.tokens_per_batch, pipeline.packer.pad_id)
     # By their whole length, whatever the model saw of it.
     tokens = pipeline.packer.tokenizer.tokenize(list(examples.texts)).row_lengths().numpy()
     return {"logits": logits, "labels": examples.labels, "lengths": tokens.astype(np.int64)}

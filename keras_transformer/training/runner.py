@@ -216,7 +216,7 @@ class _Run:
         validation_rows = data.encode(pipeline.packer, validation.texts)
 
         def validate() -> dict[str, float]:
-            logits = score_rows(model, validation_rows, recipe.data.buckets(), recipe.train.tokens_per_batch)
+            logits = score_rows(model, validation_rows, recipe.train.tokens_per_batch, pipeline.packer.pad_id)
             return judging.measure(recipe.model.kind, logits, validation.labels)
 
         monitor = recipe.train.monitor

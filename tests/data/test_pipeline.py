@@ -99,11 +99,14 @@ def test_predictions_come_back_in_the_order_of_the_texts():
         rows = random_rows(50, windows=windows)
         sizes = []
 
-        def predict(inputs, sizes=sizes):
-            sizes.append(inputs["token_ids"].shape)
-            mask = tf.cast(inputs["padding_mask"], tf.float32)
-            values = tf.cast(inputs["token_ids"], tf.float32) * mask
-            return tf.stack([tf.reduce_sum(values, 1), tf.reduce_sum(mask, 1)], axis=1)
+        def predict(batches, sizes=sizes):
+            outputs = []
+            for inputs in batches:
+                sizes.append(inputs["token_ids"].shape)
+                mask = tf.cast(inputs["padding_mask"], tf.float32)
+                values = tf.cast(inputs["token_ids"], tf.float32) * mask
+                outputs.append(tf.stack([tf.reduce_sum(values, 1), tf.reduce_sum(mask, 1)], axis=1))
+            return tf.concat(outputs, axis=0)
 
         outputs = data.predict_in_order(predict, rows, tokens_per_batch=100)
         per_row = np.array([[rows.row(i).sum(), len(rows.row(i))] for i in range(len(rows))], np.float64)
@@ -119,6 +122,14 @@ def test_the_order_of_an_evaluation_is_a_permutation():
     assert sorted(order.tolist()) == list(range(33))
     lengths = np.concatenate([inputs["padding_mask"].numpy().sum(1) for inputs in dataset])
     np.testing.assert_array_equal(lengths, rows.lengths[order])
+
+
+def test_a_row_is_padded_no_further_than_the_longest():
+    rows = data.TokenRows(np.arange(1, 16), np.array([0, 1, 4, 15]), np.arange(3))
+    dataset, _ = data.make_eval_dataset(rows, tokens_per_batch=22)
+    assert [inputs["token_ids"].shape for inputs in dataset] == [(2, 11), (1, 8)]
+    whole = data.predict_in_order(lambda batches: np.concatenate([b["padding_mask"] for b in batches]), rows, 5)
+    assert whole.sum(axis=1).tolist() == [1, 3, 11]
 
 
 def test_sharding_is_off_and_order_deterministic():

@@ -44,6 +44,21 @@ def test_multi_label_gives_the_names_at_or_above_the_threshold():
     assert outputs["labels"].tolist() == [[b"bad", b"", b"good"], [b"", b"", b"good"], [b"", b"fair", b"good"]]
 
 
+def test_every_label_may_have_a_threshold_of_its_own(tmp_path):
+    contract = Contract("multi_label", NAMES, threshold=[0.99, 0.5, 0.0])
+    probabilities = 1 / (1 + np.exp(-LOGITS.astype("float64")))
+    given = [
+        [name if p >= t else "" for name, p, t in zip(NAMES, row, (0.99, 0.5, 0.0), strict=True)]
+        for row in probabilities
+    ]
+    assert [[name.decode() for name in row] for row in served(contract)["labels"]] == given
+    assert contract.expected(LOGITS)["labels"].tolist() == given
+    contract.save(tmp_path)
+    assert Contract.load(tmp_path) == contract
+    with pytest.raises(ValueError, match=r"one for each of 3 labels\. Received: \(0\.5, 0\.5\)"):
+        Contract("multi_label", NAMES, threshold=[0.5, 0.5])
+
+
 def test_regression_gives_the_values_whatever_the_temperature():
     outputs = served(Contract("regression", NAMES))
     assert set(outputs) == {"values"}

@@ -105,7 +105,7 @@ def test_windows_average_the_logits_of_their_parts():
     np.testing.assert_allclose(pipeline.logits([long])[0], expected, atol=1e-5)
 
 
-def test_many_labels_at_once():
+def test_many_labels_at_once(tmp_path):
     texts, labels = reviews(200)
     sets = [[label] + (["plot"] if "plot" in text else []) for text, label in zip(texts, labels, strict=True)]
     pipeline = keras_transformer.fine_tune(texts, sets, **FIT | {"epochs": 25})
@@ -114,6 +114,14 @@ def test_many_labels_at_once():
     assert pipeline.evaluate(texts, sets)["accuracy"] > 0.95
     answer = pipeline.predict(["the plot was great"])[0]
     assert answer["labels"] == ["good", "plot"]
+    (least,) = pipeline.probabilities(["the plot was great"])[:, 2]
+    pipeline.threshold = [0.5, 0.5, float(least) + 1e-4]
+    assert pipeline.predict(["the plot was great"])[0]["labels"] == ["good"]
+    pipeline.save(tmp_path / "model")
+    assert keras_transformer.load(tmp_path / "model").threshold == pipeline.threshold
+    for wrong in ([0.5, 0.5], 1.5):
+        with pytest.raises(ValueError, match=r"one for all or one for each of the 3 labels\. Received: "):
+            pipeline.threshold = wrong
 
 
 def test_regression():

@@ -7,7 +7,9 @@ import pytest
 
 from keras_transformer import pretrained
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
-from keras_transformer.text import TextPacker, WordPieceTokenizer
+from keras_transformer.text import Frame, TextPacker, WordPieceTokenizer
+from tests.pipelines.small_generators import write_tokenizer
+from tests.pretrained import small_models
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "adenorst")]
 WORDS += ["film", "good", "Good", "é", "élan", ".", "!"]
@@ -33,6 +35,112 @@ def test_minilm_ids_are_those_of_transformers(minilm, reviews, review_inputs):
     packed = packer(reviews)
     for name, expected in review_inputs.items():
         np.testing.assert_array_equal(packed[name].numpy(), expected)
+
+
+FAMILIES = {
+    "bert": (300, "[CLS] .. [SEP]"),
+    "electra": (300, "[CLS] .. [SEP]"),
+    "distilbert": (300, "[CLS] .. [SEP]"),
+    "roberta": (300, "<s> .. </s>"),
+    "albert": (350, "[CLS] .. [SEP]"),
+    "bart": (300, "<s> .. </s>"),
+    "t5": (384, ".. </s>"),  # 360 tokens, rounded up as T5's are
+    "gpt2": (300, ".."),
+    "llama": (350, "<s> .."),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("named", [True, False], ids=["named", "by model_type"])
+def test_the_packer_of_every_family_is_that_of_transformers(family, named, reviews, tmp_path):
+    import transformers
+
+    rows, frame = FAMILIES[family]
+    folder = write_tokenizer(family, tmp_path / family)
+    small_models.write(family, folder, vocab_size=rows)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    if not named:
+        # As many published folders: only config.json says what it is.
+        del settings["tokenizer_class"]
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    packer = pretrained.load_packer(folder)
+    assert str(packer.frame) == frame
+    assert packer.max_length == (512 if family == "t5" else 40)
+    texts = [*reviews[:2], "Good café film!", "", "中 😀"]
+    expected = theirs(texts)["input_ids"]
+    assert packer.whole(texts).to_list() == expected
+    short = pretrained.load_packer(folder, max_length=9)
+    assert short.tokens(texts).to_list() == theirs(texts, truncation=True, max_length=9)["input_ids"]
+
+    pretrained.save_huggingface(pretrained.load_model(folder), packer, tmp_path / "saved", model_type=family)
+    again = pretrained.load_packer(tmp_path / "saved")
+    assert again.get_config() == packer.get_config()
+    assert again.whole(texts).to_list() == expected
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")(texts)["input_ids"] == expected
+    special = packer.tokenizer.special_tokens
+    if family not in ("bert", "electra", "distilbert"):
+        saved = json.loads((tmp_path / "saved" / "config.json").read_text())
+        assert saved["eos_token_id"] == packer.tokenizer.id_of(special["eos_token"])
+
+
+def test_special_ids_of_a_folder(tmp_path):
+    small_models.write("bart", tmp_path)
+    assert pretrained.load_special_ids(tmp_path) == {
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": 2,
+    }
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 2], "forced_eos_token_id": None}))
+    found = pretrained.load_special_ids(tmp_path)
+    assert found["eos_token_id"] == [7, 2]
+    assert "forced_eos_token_id" not in found
+
+
+def test_a_table_with_spare_rows(tmp_path):
+    """Up to 127 rows more than tokens, but for WordPiece; never fewer."""
+    folder = write_tokenizer("gpt2", tmp_path / "gpt2")
+    for rows in (300, 427):
+        small_models.write("gpt2", folder, vocab_size=rows)
+        assert pretrained.load_packer(folder).tokenizer.vocabulary_size == 300
+    for rows in (299, 428):
+        small_models.write("gpt2", folder, vocab_size=rows)
+        with pytest.raises(ValueError, match=rf"embed {rows} tokens\. Received: 300 tokens in"):
+            pretrained.load_packer(folder)
+
+
+@pytest.mark.parametrize("family", ["roberta", "albert"])
+def test_presets_of_other_tokenizers(family, reviews, tmp_path):
+    import keras_hub
+
+    files = write_tokenizer(family, tmp_path / "files")
+    if family == "roberta":
+        tokenizer = keras_hub.models.RobertaTokenizer(str(files / "vocab.json"), str(files / "merges.txt"))
+        backbone, frame = keras_hub.models.RobertaBackbone, Frame(("<s>",), ("</s>",))
+    else:
+        tokenizer = keras_hub.models.AlbertTokenizer((files / "spiece.model").read_bytes())
+        backbone, frame = keras_hub.models.AlbertBackbone, Frame(("[CLS]",), ("[SEP]",))
+    backbone(
+        vocabulary_size=FAMILIES[family][0],
+        num_layers=1,
+        num_heads=1,
+        hidden_dim=4,
+        intermediate_dim=4,
+        max_sequence_length=64,
+        **({"embedding_dim": 4} if family == "albert" else {}),
+    ).save_to_preset(tmp_path / "preset")
+    tokenizer.save_to_preset(tmp_path / "preset")
+    packer = pretrained.load_packer(tmp_path / "preset")
+    assert packer.frame == frame
+    texts = [reviews[0], "A good café film!"]
+    expected = [[int(i) for i in row] for row in tokenizer(texts)]
+    assert [row[1:-1] for row in packer.whole(texts).to_list()] == expected
+    for file in (tmp_path / "preset" / "assets" / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"or vocabulary\.spm\. Received: .*which has nothing"):
+        pretrained.load_packer(tmp_path / "preset")
 
 
 def test_arguments_reach_the_packer(minilm, reviews):
@@ -134,7 +242,7 @@ def test_a_saved_folder_has_the_same_tokenizer_in_transformers(lowercase, tmp_pa
 def test_a_packer_that_does_not_fit_the_model_is_not_written(tmp_path):
     packer = TextPacker(WordPieceTokenizer(WORDS), max_length=16)
     for fields, message in (
-        ({"vocabulary_size": 100, "max_length": 16}, rf"embeds 100 tokens\. Received: a vocabulary of {len(WORDS)}"),
+        ({"vocabulary_size": 100, "max_length": 16}, rf"embed 100 tokens\. Received: {len(WORDS)} tokens"),
         ({"vocabulary_size": len(WORDS), "max_length": 15}, r"15 positions\. Received: max_length=16"),
     ):
         encoder = TransformerEncoder(EncoderConfig(num_layers=1, **fields))
