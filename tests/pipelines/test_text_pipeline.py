@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import keras_transformer
+from keras_transformer import data
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig
+from keras_transformer.pipelines import score_rows
 from keras_transformer.pipelines.text_pipeline import read_check_texts
 
 CONFIG = EncoderConfig(
@@ -194,3 +196,12 @@ def test_check_texts_survive_every_kind_of_line_end(trained, tmp_path):
     trained.save(tmp_path / "model")
     assert [text for text, _ in read_check_texts(tmp_path / "model")] == texts
     assert keras_transformer.load(tmp_path / "model").check_texts == texts
+
+
+def test_progress_counts_batches(trained):
+    texts, _ = reviews(40)
+    rows, seen = data.encode(trained.packer, texts), []
+    logits = score_rows(trained.model, rows, 64, progress=lambda *counts: seen.append(counts))
+    assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
+    assert len(seen) > 5
+    np.testing.assert_allclose(logits, trained.logits(texts), atol=1e-5)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 
 import pytest
 import sentencepiece
@@ -52,20 +53,11 @@ def test_ids_are_those_of_transformers(options, albert_folder, reviews, tmp_path
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     ours = load_tokenizer(folder)
     texts = [*reviews[3::100], *HARD, *mixtures(1, 500, SPECIAL)]
+    if options:
+        # Hugging Face takes accents together with their letter before the model normalizes them, the library does not.
+        texts = [text for text in texts if not any(map(unicodedata.combining, text))]
     expected = theirs(texts, add_special_tokens=False)["input_ids"]
-    found = ours.tokenize(texts).to_list()
-    # Hugging Face breaks ties of two ways through a unigram model its own way ("!!!!!"); the library decides here.
-    library = sentencepiece.SentencePieceProcessor(str(folder / "spiece.model"))
-    ties = [i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b and _score(library, a, b)]
-    assert len(ties) < 0.05 * len(texts)
-    kept = [i for i in range(len(texts)) if i not in ties]
-    assert first_difference(*([rows[i] for i in kept] for rows in (texts, found, expected))) is None
-
-
-def _score(library, found, expected):
-    """Whether two ways are equally good."""
-    totals = [sum(map(library.get_score, ids)) for ids in (found, expected)]
-    return abs(totals[0] - totals[1]) < 1e-3
+    assert first_difference(texts, ours.tokenize(texts).to_list(), expected) is None
 
 
 def test_offsets_point_at_the_text_before_the_clean_up(albert_folder):
