@@ -47,6 +47,20 @@ class Servable:
         self.lock = threading.Lock()
         self.errors = tf.errors.OpError
 
+    def warm_up(self, version):
+        """saved_model_warmup.cc: answers the recorded requests, any of which may fail the load; returns how many."""
+        import tensorflow as tf
+
+        path = version / "assets.extra" / "tf_serving_warmup_requests"
+        answer = {"predict_log": self.predict, "classify_log": self.classify, "regress_log": self.regress}
+        count = 0
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator() if path.is_file() else ():
+            log = message("PredictionLog").FromString(record)
+            kind = log.WhichOneof("log_type")
+            answer[kind](getattr(log, kind).request)
+            count += 1
+        return count
+
     def run(self, inputs, outputs):
         """Runs tensors by name, through the batcher if there is one."""
         return self.batcher.run(inputs, outputs) if self.batcher else self.run_alone(inputs, outputs)

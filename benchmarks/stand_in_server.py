@@ -42,6 +42,8 @@ class StandIn:
         versions = [path for path in pathlib.Path(base_path).iterdir() if path.name.isdecimal()]
         self.name, self.delay, self.labels = name, delay, labels or {}
         self.servables = {int(path.name): Servable(path) for path in versions}
+        for path in versions:
+            self.servables[int(path.name)].warm_up(path)
         if batching:
             for path in versions:
                 self.servables[int(path.name)].batcher = Batcher(

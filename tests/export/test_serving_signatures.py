@@ -177,6 +177,18 @@ def _examples(name, signature, texts=TEXTS):
     return request
 
 
+def test_every_signature_tells_the_same_of_a_text(served):
+    """Texts, examples and token ids, cut and padded by the packer: the scores agree to the last digits."""
+    pipeline, run = served("single_label").pipeline, runners.open_saved_model(served("single_label").saved_model)
+    packed = {name: value.numpy() for name, value in pipeline.packer(TEXTS).items()}
+    tokens = dict(zip(TOKENS, (packed["token_ids"], packed["padding_mask"], packed["segment_ids"]), strict=True))
+    expected = run["serving_default"](text=TEXTS)["probabilities"]
+    assert np.ptp(expected[:, 0]) > 0.01
+    examples = [example(text).SerializeToString() for text in TEXTS]
+    np.testing.assert_allclose(run["tokens"](**tokens)["probabilities"], expected, atol=1e-6)
+    np.testing.assert_allclose(run["classify"](inputs=examples)["scores"], expected, atol=1e-6)
+
+
 def test_several_regressed_values_have_no_regress_signature(tmp_path):
     pipeline = make_pipeline("regression", ("plot", "cast"))
     export_pipeline(pipeline, tmp_path, ["saved_model"], serving=ServingOptions(batch_sizes=(1,)))
