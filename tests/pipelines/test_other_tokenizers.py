@@ -27,7 +27,14 @@ def trained(request, tmp_path_factory):
     folder = write_tokenizer(request.param, tmp_path_factory.mktemp(request.param) / "init")
     small_models.write(request.param, folder, vocab_size=rows, scale=0.05)
     pipeline = keras_transformer.fine_tune(
-        TEXTS, LABELS, init=folder, epochs=15, learning_rate=5e-3, verbose=0, validation_fraction=0.25
+        TEXTS,
+        LABELS,
+        init=folder,
+        epochs=20,
+        learning_rate=5e-3,
+        tokens_per_batch=64,
+        verbose=0,
+        validation_fraction=0.25,
     )
     assert isinstance(pipeline.packer.tokenizer, tokenizer)
     return folder, pipeline
