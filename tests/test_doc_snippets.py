@@ -130,8 +130,8 @@ COMMANDS = [
 ]
 
 
-def make_targets():
-    return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+def make_targets(folder):
+    return set(re.findall(r"^([a-z][a-z-]*):", (folder / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def extras():
@@ -166,8 +166,9 @@ def check_flags(program, arguments):
 def test_command_of_a_page_exists(words):
     program = words[0].removeprefix(".venv/bin/")
     if program == "make":
+        folder = ROOT / words.pop(2) if words[1:2] == ["-C"] else ROOT
         for target in (word for word in words[1:] if "=" not in word and not word.startswith("-")):
-            assert target in make_targets(), f"no make target {target}"
+            assert target in make_targets(folder), f"no make target {target}"
     elif program in ("python", "python3", "python3.11"):
         if words[1] == "-m" and words[2].startswith("keras_transformer"):
             check_flags(("-m", words[2]), words[3:])

@@ -107,7 +107,7 @@ def test_the_module_runs_from_the_checkout():
 
     shown = call("--help")
     assert shown.returncode == 0
-    for flag in ("--run", "--verify", "--formats", "--output", "--version"):
+    for flag in ("--run", "--verify", "--formats", "--output", "--version", "--model_name", "--embedding"):
         assert flag in shown.stdout
     for arguments in ((), ("--run=a", "--verify=b"), ("--run=a", "--version=x"), ("--runs=a",)):
         refused = call(*arguments)
