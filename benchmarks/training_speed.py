@@ -8,18 +8,12 @@ padded to the limit), and given the length buckets of our pipeline, which shows 
 The finished rounds are kept in the result file, so that the command goes on after an interruption.
 """
 
-import argparse
-import json
-import os
-import pathlib
-import platform
 import statistics
-import subprocess
-import sys
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-RESULT = HERE / "results" / "training_speed.json"
+import rounds
+
+CASE = "reviews"
 CONTESTANTS = ("ours", "ours_plain", "keras_nlp", "keras_nlp_bucketed")
 LIMIT = 512
 WARM_UP_STEPS = 10
@@ -126,69 +120,43 @@ def _Clock():
     return Clock()
 
 
-def processor() -> str:
-    """Returns the processor's name."""
-    path = pathlib.Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = rounds.parser(__doc__, "training_speed.json", rounds=5)
     parser.add_argument("--steps", type=int, default=200, help="steps of keras-nlp in a round (default 200)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--tokens_per_step", type=int, default=2048, help="padding included (default 2048)")
-    parser.add_argument("--contestants", default=",".join(CONTESTANTS), help="names, with commas")
-    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=pathlib.Path, default=RESULT, help="result file")
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.path.insert(0, str(HERE.parent))
+    if options.smoke:
+        options.steps = WARM_UP_STEPS
     if options.contestant:
-        print(json.dumps(run_contestant(options.contestant, options.tokens_per_step, options.steps)))
+        rounds.serve(
+            lambda case: lambda calls: run_contestant(options.contestant, options.tokens_per_step, options.steps)
+        )
         return
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "steps": options.steps,
-        "tokens_per_step": options.tokens_per_step,
-        "limit": LIMIT,
-        "processor": processor(),
-        "cores": os.cpu_count(),
-    }
-    result = {"settings": settings, "rounds": []}
-    if options.output.is_file():
-        before = json.loads(options.output.read_text())
-        if before["settings"] == settings:
-            result = before
-    names = options.contestants.split(",")
-    rounds = result["rounds"]
-    for index in range(options.rounds):
-        if index == len(rounds):
-            rounds.append({})
-        for name in names:
-            if name in rounds[index]:
-                continue
-            command = [sys.executable, __file__, f"--contestant={name}", f"--steps={options.steps}"]
-            child = subprocess.run(
-                [*command, f"--tokens_per_step={options.tokens_per_step}"], capture_output=True, text=True
-            )
-            if child.returncode:
-                sys.exit(f"{name} failed:\n{child.stderr[-2000:]}")
-            rounds[index][name] = json.loads(child.stdout.splitlines()[-1])
-            speed = rounds[index][name]["texts"] / rounds[index][name]["seconds"]
-            print(f"round {index + 1}: {name:20s} {speed:6.2f} texts/s", flush=True)
-            options.output.write_text(json.dumps(result, indent=1) + "\n")
-    result["texts_per_second"] = {
-        name: statistics.median(entry[name]["texts"] / entry[name]["seconds"] for entry in rounds) for name in names
+    names = rounds.chosen(CONTESTANTS, options.contestants)
+    settings = {"steps": options.steps, "tokens_per_step": options.tokens_per_step, "limit": LIMIT}
+    kept = rounds.Rounds(options.output, settings | rounds.machine())
+
+    def start(_: str, name: str) -> rounds.Contestant:
+        command = [__file__, f"--contestant={name}", f"--steps={options.steps}"]
+        return rounds.Contestant([*command, f"--tokens_per_step={options.tokens_per_step}"])
+
+    groups = {"minilm": rounds.chosen([CASE], options.cases)}
+    rounds.run(kept, options.rounds, groups, lambda _: names, start, fresh=True)
+    kept.result["texts_per_second"] = {
+        name: statistics.median(
+            entry[name]["texts"] / entry[name]["seconds"] for entry in kept.result["rounds"][CASE] if name in entry
+        )
+        for name in names
     }
     if "keras_nlp" in names:
         # Pair by pair within a round, so that a slow minute of the machine hits both.
-        result["times_keras_nlp"] = {
-            name: statistics.median(entry["keras_nlp"]["seconds"] / entry[name]["seconds"] for entry in rounds)
+        kept.result["times_keras_nlp"] = {
+            name: statistics.median(1 / ratio for ratio in kept.figures(CASE, name, "seconds", over="keras_nlp"))
             for name in names
         }
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in result.items() if key != "rounds"}, indent=1))
+    kept.save()
+    for name, speed in kept.result["texts_per_second"].items():
+        print(f"{name:20s} {speed:6.2f} texts/s")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""The benchmarks run from their command lines, at tiny sizes; rounds are kept, and contestants have equal sizes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import libraries  # noqa: E402
+import rounds  # noqa: E402
+
+
+def run(script, output, *arguments):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--smoke", "--rounds=1", f"--output={output}"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(output.read_text(encoding="utf-8"))
+
+
+def test_library_speed_measures_the_chosen_cases_and_goes_on_where_it_stopped(tmp_path):
+    arguments = "--cases=minilm/*/16", "--contestants=ours,torch_nn"
+    first, result = run("library_speed.py", tmp_path / "speed.json", *arguments)
+    assert set(result["rounds"]) == {"minilm/forward/16", "minilm/training/16"}
+    for case, entries in result["rounds"].items():
+        assert set(entries[0]) == {"ours", "torch_nn"}
+        theirs, ours = (entries[0][name]["seconds"] for name in ("torch_nn", "ours"))
+        assert ours > 0
+        assert result["summary"][case]["times_our_seconds"]["torch_nn"]["median"] == pytest.approx(
+            theirs / ours, abs=1e-3
+        )
+    assert "round 1" in first
+    again, same = run("library_speed.py", tmp_path / "speed.json", *arguments)
+    assert "round 1" not in again
+    assert same == result
+
+
+@pytest.mark.slow
+def test_library_speed_measures_every_contestant(tmp_path):
+    _, result = run("library_speed.py", tmp_path / "speed.json", "--cases=*/16")
+    for case, entries in result["rounds"].items():
+        encoder = not case.startswith("gpt2")
+        assert set(entries[0]) == set(libraries.CONTESTANTS) - (set() if encoder else {"torch_nn"})
+
+
+def test_generation_speed_counts_new_tokens(tmp_path):
+    _, result = run("generation_speed.py", tmp_path / "speed.json", "--cases=batch_1", "--contestants=ours")
+    entry, summary = result["rounds"]["batch_1"][0]["ours"], result["summary"]["batch_1"]
+    assert summary["tokens_per_second"]["ours"] == pytest.approx(64 / entry["seconds"], rel=0.01)
+    assert entry["first_seconds"] > entry["seconds"]
+
+
+@pytest.mark.slow
+def test_generation_speed_measures_the_other_libraries(tmp_path):
+    _, result = run("generation_speed.py", tmp_path / "speed.json", "--contestants=ours,keras_hub,hugging_face*")
+    assert all(len(entries[0]) == 4 for entries in result["rounds"].values())
+
+
+def test_recompute_memory_compares_both_ways(tmp_path):
+    _, result = run("recompute_memory.py", tmp_path / "memory.json", "--contestants=kept,recomputed")
+    (entries,) = result["rounds"].values()
+    assert all(entries[0][name]["megabytes"] > 0 for name in ("kept", "recomputed"))
+    assert result["summary"]["recomputed_to_kept"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", libraries.SIZES)
+def test_sizes_are_those_of_the_presets(name):
+    from keras_transformer import models
+
+    size = libraries.SIZES[name]
+    assert libraries.our_config(size) == models.preset(size.preset)
+
+
+@pytest.mark.parametrize("name", libraries.SIZES)
+def test_contestants_have_as_many_parameters(name):
+    size = libraries.SIZES[name].tiny()
+    models = [libraries.CONTESTANTS[contestant](size) for contestant in ("ours", "keras_hub", "hugging_face")]
+    assert len({model.parameters() for model in models}) == 1
+
+
+def test_padding_is_the_same_for_all_and_is_not_learned():
+    size = libraries.SIZES["gpt2-small"].tiny()
+    batch = libraries.Batch.draw(size, 3, 16)
+    assert (batch.token_ids[batch.padding_mask == 0] == 0).all()
+    assert 0 < batch.padding_mask.mean() < 1
+    assert (batch.labels[batch.label_weights == 1] == batch.token_ids[:, 1:][batch.padding_mask[:, 1:] == 1]).all()
+
+
+def test_ratios_compare_within_a_round(tmp_path):
+    kept = rounds.Rounds(tmp_path / "kept.json", {"length": 1})
+    for index, (ours, theirs) in enumerate([(1.0, 2.0), (10.0, 30.0)]):
+        kept.add("case", index, "ours", {"seconds": ours})
+        kept.add("case", index, "theirs", {"seconds": theirs})
+    kept.add("case", 2, "theirs", {"seconds": 1.0})
+    assert kept.ratios("case")["theirs"] == {"median": 2.5, "least": 2.0, "most": 3.0}
+    again = rounds.Rounds(tmp_path / "kept.json", {"length": 1})
+    assert again.missing("case", 2, ["ours", "theirs"]) == ["ours"]
+    with pytest.raises(SystemExit, match="other settings"):
+        rounds.Rounds(tmp_path / "kept.json", {"length": 2})
+
+
+def test_an_unknown_name_is_refused():
+    assert rounds.chosen(["ours", "ours_jax", "theirs"], "ours*") == ["ours", "ours_jax"]
+    with pytest.raises(SystemExit, match="nobody"):
+        rounds.chosen(["ours"], "nobody")
