@@ -47,6 +47,9 @@ def generate(
     It is compiled once for every configuration, batch size and length (rounded up to a multiple of 16) of the prompts.
     A row stops at a stop token; the loop ends when all rows have stopped.
 
+    With `model.jit_compile = True` XLA compiles it: some seconds more for the first call of each kind, less time for
+    every further one (`docs/benchmarks.md`). Under JAX it always does.
+
     Args:
         model: `TransformerDecoder` or `TransformerEncoderDecoder`.
         prompts: Token ids: a list of rows of any lengths, a ragged tensor, or an integer array of shape
@@ -174,10 +177,11 @@ def _compiled(model: Any, key: tuple, create: Callable) -> Callable:
     """Returns a compiled function of a model; one for each key in the model's life."""
     # Past Keras's own __setattr__, which would take them for parts of the model.
     functions = vars(model).setdefault("_generation_functions", {})
+    jit_compile = bool(model.jit_compile)
     # What surrounds the first call is traced into the function.
-    place = (*key, product_dtype(), is_compiled_elementwise())
+    place = (*key, product_dtype(), is_compiled_elementwise(), jit_compile)
     if place not in functions:
-        functions[place] = ops.compiled(create(key), model.variables)
+        functions[place] = ops.compiled(create(key), model.variables, jit_compile=jit_compile)
     return functions[place]
 
 

@@ -102,7 +102,7 @@ def _grouped_product(a, b):
     return ops.reshape(y, (shape[0], heads, shape[2], ops.shape(y)[3]))
 
 
-def compiled(function: Callable, variables: list, signature: dict | None = None) -> Callable:
+def compiled(function: Callable, variables: list, signature: dict | None = None, jit_compile: bool = False) -> Callable:
     """See `keras_transformer.ops._tensorflow.compiled`; compiles under JAX, elsewhere the function runs as it is."""
     if signature is not None:
         raise ValueError(f"Only TensorFlow saves functions. Received: backend={keras.backend.backend()!r}")

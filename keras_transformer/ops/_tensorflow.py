@@ -203,7 +203,7 @@ def _grouped_product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> t
     return tf.reshape(y, [shape[0], heads, shape[2], tf.shape(y)[3]])
 
 
-def compiled(function: Callable, variables: list, signature: dict | None = None) -> Callable:
+def compiled(function: Callable, variables: list, signature: dict | None = None, jit_compile: bool = False) -> Callable:
     """Compiles a function of tensors; it is traced once for each combination of shapes and dtypes.
 
     Args:
@@ -211,12 +211,13 @@ def compiled(function: Callable, variables: list, signature: dict | None = None)
         variables: Keras variables that it reads; their values at the time of a call count.
         signature: Shape and dtype of each argument by name, for a function that takes them as arguments, hands them on
             as a dict, and can be saved; TensorFlow only.
+        jit_compile: Whether XLA compiles it, if it has no signature; under JAX it always does. Default False.
 
     Returns:
         The compiled function.
     """
     if signature is None:
-        return tf.function(function, autograph=False)
+        return tf.function(function, autograph=False, jit_compile=jit_compile)
 
     def with_arguments(*values):
         return function(dict(zip(signature, values, strict=True)))
