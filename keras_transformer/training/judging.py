@@ -1,7 +1,8 @@
 """What is measured on a trained model: metrics beside the baseline, curves, mistakes, and what drove them."""
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def measure(kind: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, floa
 
 
 def judge(
-    recipe: Recipe, splits: data.Splits, pipeline: TextPipeline, model: Any
+    recipe: Recipe, splits: data.Splits, pipeline: TextPipeline, model: Any, log_seconds: float = 30.0
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score validation and test part, each once, and the baseline on the same texts.
 
@@ -40,16 +41,18 @@ def judge(
         splits: `data.Splits`; the baseline is fitted on all of its training part.
         pipeline: `TextPipeline` whose packer encodes the texts.
         model: `keras.Model` that scores them, under whatever strategy it was trained.
+        log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
 
     Returns:
         The content of metrics.json, and of the part of report.json that comes from the same scores.
     """
     kind, wanted = recipe.model.kind, recipe.judge
     parts = {"validation": splits.validation, "test": splits.test}
-    scored = {name: _score(recipe, pipeline, model, part, name) for name, part in parts.items()}
+    score = functools.partial(_score, recipe, pipeline, model, log_seconds)
+    scored = {name: score(part, name) for name, part in parts.items()}
     uncleaned = None
     if wanted.uncleaned and splits.test_raw is not None:
-        uncleaned = _score_uncleaned(recipe, pipeline, model, splits, scored["test"])
+        uncleaned = _score_uncleaned(score, splits, scored["test"])
     baseline = None
     if wanted.baseline:
         logger.info("fitting the baseline (TF-IDF bigrams + linear model) on %d texts", len(splits.train))
@@ -146,26 +149,28 @@ def explain(
 
 
 def _score(
-    recipe: Recipe, pipeline: TextPipeline, model: Any, examples: data.Examples, name: str
+    recipe: Recipe, pipeline: TextPipeline, model: Any, log_seconds: float, examples: data.Examples, name: str
 ) -> dict[str, np.ndarray]:
     logger.info("scoring the %s part: %d texts", name, len(examples))
     rows = data.encode(pipeline.packer, examples.texts)
-    logits = score_rows(model, rows, recipe.train.tokens_per_batch, pipeline.packer.pad_id)
+    with CountBar("batches", log_seconds) as progress:
+        logits = score_rows(model, rows, recipe.train.tokens_per_batch, pipeline.packer.pad_id, progress)
     # By their whole length, whatever the model saw of it.
     tokens = pipeline.packer.tokenizer.tokenize(list(examples.texts)).row_lengths().numpy()
     return {"logits": logits, "labels": examples.labels, "lengths": tokens.astype(np.int64)}
 
 
 def _score_uncleaned(
-    recipe: Recipe, pipeline: TextPipeline, model: Any, splits: data.Splits, cleaned: Mapping[str, np.ndarray]
+    score: Callable[[data.Examples, str], dict[str, np.ndarray]],
+    splits: data.Splits,
+    cleaned: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Score only the texts that have markup: the others are the same text."""
     raw = splits.test_raw
     places = [i for i, text in enumerate(raw.texts) if text != splits.test.texts[i]]
     result = {name: values.copy() for name, values in cleaned.items()}
     if places:
-        scored = _score(recipe, pipeline, model, raw.select(places), "uncleaned test")
-        for name, values in scored.items():
+        for name, values in score(raw.select(places), "uncleaned test").items():
             result[name][places] = values
     return result
 

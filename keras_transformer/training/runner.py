@@ -255,7 +255,7 @@ class _Run:
         """Write metrics.json, and what the report needs of the same scores."""
         if self.fit.state.best_step is None:
             self.fit.run()  # a process that trained has ended; its last checkpoint has it all
-        metrics, shown = judging.judge(self.recipe, self.splits, self.pipeline, self.fit.model)
+        metrics, shown = judging.judge(self.recipe, self.splits, self.pipeline, self.fit.model, self.log_seconds)
         faults.reach("evaluate")
         write_json(self.folder.scores, shown)
         write_json(self.folder.metrics, metrics)

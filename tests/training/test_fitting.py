@@ -73,7 +73,7 @@ def make_fit(folder, epochs=2, validations=None, dropout=0.1, checkpoint_steps=1
     def validate():
         if validations is not None:
             return next(results)
-        logits = score_rows(model, rows, BUCKETS, tokens_per_batch=480)
+        logits = score_rows(model, rows, tokens_per_batch=480)
         return judging.measure("single_label", logits, labels)
 
     return Fit(
