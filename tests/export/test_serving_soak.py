@@ -13,6 +13,7 @@ from benchmarks import serving_soak
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_a_short_soak_reports_both_modes(served, tmp_path):
     command = [
         *(sys.executable, str(ROOT / "benchmarks" / "serving_soak.py"), "--minutes=0.1", "--clients=8"),
