@@ -141,8 +141,7 @@ class MultiHeadAttention(keras.layers.Layer):
         )
         context, weights = result if return_weights else (result, None)
         context = keras.ops.transpose(context, (0, 2, 1, 3))
-        length = keras.ops.shape(context)[1]
-        context = keras.ops.reshape(context, (-1, length, self.num_heads * self._head_width))
+        context = keras.ops.reshape(context, (*ops.reshape_sizes(context), self.num_heads * self._head_width))
         outputs = [self.output_projection(context)]
         if return_weights:
             outputs.append(weights)
@@ -185,7 +184,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _split(self, x):
         """(batch, length, heads * width) -> (batch, heads, length, width)."""
-        x = keras.ops.reshape(x, (-1, keras.ops.shape(x)[1], x.shape[-1] // self._head_width, self._head_width))
+        x = keras.ops.reshape(x, (*ops.reshape_sizes(x), x.shape[-1] // self._head_width, self._head_width))
         return keras.ops.transpose(x, (0, 2, 1, 3))
 
     def compute_output_spec(

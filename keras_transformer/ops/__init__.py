@@ -31,6 +31,7 @@ from keras_transformer.ops.positions import (
 )
 from keras_transformer.ops.precision import choose_product_dtype, has_fast_bfloat16, products_in
 from keras_transformer.ops.recomputation import recompute
+from keras_transformer.ops.sizes import reshape_sizes
 
 if keras.backend.backend() == "tensorflow":
     from keras_transformer.ops._tensorflow import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
@@ -63,6 +64,7 @@ __all__ = [
     "relative_buckets",
     "relative_positions",
     "relative_scores",
+    "reshape_sizes",
     "rms_norm",
     "rotary_frequencies",
     "rotate",

@@ -26,8 +26,10 @@ _ACTIVATIONS = {
 
 
 def _leading_shape(x: tf.Tensor) -> list:
-    """Returns all dimensions but the last, static where known."""
+    """Returns all dimensions but the last, static where known; a single unknown one is -1: no operator reads it."""
     static = x.shape.as_list()[:-1]
+    if static.count(None) == 1:
+        return [-1 if size is None else size for size in static]
     if all(size is not None for size in static):
         return static
     dynamic = tf.shape(x)

@@ -8,6 +8,8 @@ decoding needs.
 import keras
 from keras import ops
 
+from keras_transformer.ops.sizes import reshape_sizes
+
 MASK_FILL = -30000.0
 """Added to the score of a masked key: exp of it is exactly 0 in float32, and it fits into float16."""
 
@@ -124,7 +126,8 @@ def attention_bias(mask, fill_value: float = MASK_FILL):
     rank = len(mask.shape)
     if rank == 2:
         # One reshape: behind it TensorFlow's CPU kernels add the bias inside the product.
-        return ops.reshape(bias, (-1, 1, 1, ops.shape(mask)[1]))
+        batch, length = reshape_sizes(mask)
+        return ops.reshape(bias, (batch, 1, 1, length))
     return ops.expand_dims(bias, 1) if rank == 3 else bias
 
 
