@@ -18,10 +18,12 @@ TEST_STAMP := $(VENV)/.installed-test-$(PINS)
 
 VENV_JAX ?= .venv-jax
 JAX_STAMP := $(VENV_JAX)/.installed-$(PINS)
+VENV_MEDIAPIPE ?= .venv-mediapipe
+MEDIAPIPE_STAMP := $(VENV_MEDIAPIPE)/.installed-$(shell sha256sum constraints-mediapipe.txt | cut -c1-12)
 # What tests ops, layers, models and generation by numbers alone, on any backend.
 JAX_TESTS := tests/ops/test_masks.py tests/ops/test_positions.py tests/models/test_decoders.py tests/generation
 
-.PHONY: help demo test test-all test-jax lint format install install-test clean
+.PHONY: help demo test test-all test-jax test-mediapipe lint format install install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -34,11 +36,14 @@ demo: $(BASE_STAMP) ## Train on movie reviews, evaluate, export, predict (15 min
 test: $(TEST_STAMP) lint ## Lint and the fast tests (under 15 minutes)
 	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile -m "not slow"
 
-test-all: $(TEST_STAMP) lint test-jax ## Lint and every test, slow ones and JAX included (under 40 minutes)
+test-all: $(TEST_STAMP) lint test-jax test-mediapipe ## Lint and every test, slow ones, JAX and MediaPipe included (under 40 minutes)
 	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile --durations=25
 
 test-jax: $(JAX_STAMP) ## The core under JAX, in an environment without TensorFlow
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(VENV_JAX)/bin/python -m pytest -q $(JAX_TESTS)
+
+test-mediapipe: $(TEST_STAMP) $(MEDIAPIPE_STAMP) ## MediaPipe's own text tasks, in an environment of their own, on what is exported
+	MEDIAPIPE_PYTHON=$(VENV_MEDIAPIPE)/bin/python $(RUN) -m pytest -q -s tests/export/check_mediapipe.py
 
 lint: $(TEST_STAMP) ## Check style with ruff
 	$(VENV)/bin/ruff check .
@@ -72,5 +77,10 @@ $(JAX_STAMP):
 	$(VENV_JAX)/bin/python -m pip -qq --disable-pip-version-check --no-input install keras jax numpy pytest -c constraints.txt
 	@touch $@
 
+$(MEDIAPIPE_STAMP):
+	@test -x $(VENV_MEDIAPIPE)/bin/python || $(PYTHON) -m venv $(VENV_MEDIAPIPE)
+	$(VENV_MEDIAPIPE)/bin/python -m pip -qq --disable-pip-version-check --no-input install mediapipe -c constraints-mediapipe.txt
+	@touch $@
+
 clean: ## Remove the environment and build leftovers (runs/ stays)
-	rm -rf $(VENV) $(VENV_JAX) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_JAX) $(VENV_MEDIAPIPE) build dist *.egg-info

@@ -7,6 +7,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from .precision import PRECISIONS
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
@@ -49,8 +51,23 @@ def _parser() -> argparse.ArgumentParser:
         "--formats",
         default="saved_model,tflite",
         metavar="LIST",
-        help="comma-separated: saved_model, tflite (both files), tflite_tokens, tflite_text (default: %(default)s)",
+        help="comma-separated: saved_model, tflite (token ids, and raw text), tflite_tokens, tflite_text, "
+        "tflite_dynamic (token ids of any length), mediapipe (TextClassifier and TextEmbedder), mediapipe_classifier, "
+        "mediapipe_embedder (default: %(default)s)",
     )
+    parser.add_argument(
+        "--precisions",
+        default="float32,int8",
+        metavar="LIST",
+        help=f"comma-separated, of the files for phones: {', '.join(PRECISIONS)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--held_out",
+        default="500",
+        metavar="N",
+        help="measure the accuracy on so many held-out texts of the run, 'all', or 0 for none (default: %(default)s)",
+    )
+    parser.add_argument("--speed", action="store_true", help="measure latency and memory of each artefact")
     parser.add_argument("--output", type=pathlib.Path, metavar="DIR", help="folder to write to (default: RUN/export)")
     parser.add_argument("--version", type=int, metavar="N", help="version of the SavedModel (default: the next one)")
     parser.add_argument("--model_name", default="model", metavar="NAME", help="name at a server (default: %(default)s)")
@@ -89,6 +106,7 @@ def _export(options: argparse.Namespace) -> None:
     formats = [name.strip() for name in options.formats.split(",") if name.strip()]
     out_dir = options.output or options.run / "export"
     serving = ServingOptions(model_name=options.model_name, embedding=options.embedding)
+    why_not = ""
     if pipelines.task_of(options.run) == pipelines.GENERATION:
         if "saved_model" not in formats:
             raise ValueError(
@@ -98,13 +116,39 @@ def _export(options: argparse.Namespace) -> None:
         report = export_generator(pipelines.load(options.run), out_dir, options.version)
     else:
         checks = _stored_checks(options.run)
+        pipeline = pipelines.load(options.run)
+        held_out, why_not = _held_out(options)
         report = export_pipeline(
-            pipelines.load(options.run), out_dir, formats, options.version, checks=checks, serving=serving
+            pipeline,
+            out_dir,
+            formats,
+            options.version,
+            checks=checks,
+            serving=serving,
+            precisions=[name.strip() for name in options.precisions.split(",") if name.strip()],
+            held_out=held_out,
+            speed=options.speed,
         )
     for entry in report["artefacts"]:
         if entry["path"] in report["written"]:
             size = f"{entry['bytes'] / 1e6:.1f} MB"
-            print(f"{out_dir / entry['path']}  {size}  {_agreement(entry)}")
+            print(f"{out_dir / entry['path']}  {size}  {_agreement(entry)}{_accuracy(entry)}")
+    if why_not:
+        print(f"accuracy was not measured: {why_not}", file=sys.stderr)
+
+
+def _held_out(options: argparse.Namespace):
+    """Returns the held-out texts, or None and the reason."""
+    from .held_out import load_held_out
+
+    if options.held_out == "0":
+        return None, ""
+    if options.held_out != "all" and not options.held_out.isdecimal():
+        raise ValueError(f"--held_out must be a number of texts, or 'all'. Received: {options.held_out!r}")
+    try:
+        return load_held_out(options.run, None if options.held_out == "all" else int(options.held_out)), ""
+    except (FileNotFoundError, ImportError) as error:
+        return None, str(error)
 
 
 def _stored_checks(run: pathlib.Path) -> list[tuple[str, list[float]]] | None:
@@ -131,6 +175,15 @@ def _verify(path: pathlib.Path) -> None:
 
     for entry in verify(path):
         print(f"{entry['path']}  {_agreement(entry)}")
+
+
+def _accuracy(entry: dict) -> str:
+    found = entry.get("held_out")
+    if not found:
+        return ""
+    if found["lost"] is None:
+        return f", RMSE {found['score']:.4g} on {found['texts']} held-out texts (Keras: {found['keras_score']:.4g})"
+    return f", {found['score']:.2%} right on {found['texts']} held-out texts (Keras: {found['keras_score']:.2%})"
 
 
 def _agreement(entry: dict) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .signatures import CHECK_FILE
+from .signatures import CHECK_FILE, EMBEDDING, LOGITS
 
 
 def write_checks(folder: pathlib.Path, checks: list[dict[str, Any]]) -> None:
@@ -51,3 +51,27 @@ def token_batch(rows: list[list[int]], length: int) -> dict[str, np.ndarray]:
         ids[i, : len(row)] = row
         mask[i, : len(row)] = 1
     return {"input_word_ids": ids, "input_mask": mask, "input_type_ids": np.zeros_like(ids)}
+
+
+def with_embeddings(pipeline, rows: list[dict[str, Any]], embedding: str) -> list[dict[str, Any]]:
+    """Adds to check rows the vector that an artefact must give for them, computed by Keras.
+
+    Args:
+        pipeline: `TextPipeline`.
+        rows: Check rows.
+        embedding: str, "pooled" or "mean"; see `saved_model.embedding_of`.
+    """
+    import keras
+
+    from keras_transformer import data
+    from keras_transformer.pipelines import scoring
+
+    from .saved_model import embedding_of
+
+    model = keras.Model(pipeline.model.input, {LOGITS: embedding_of(pipeline.model, embedding)})
+    vectors = scoring.score_rows(model, data.encode(pipeline.packer, [row["text"] for row in rows]))
+    # Nine digits are a float32, and half as long as the float64 that Python would print.
+    return [
+        row | {EMBEDDING: [float(f"{value:.9g}") for value in vector]}
+        for row, vector in zip(rows, vectors, strict=True)
+    ]

@@ -7,22 +7,23 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from .checks import write_checks
-from .report import describe, write_report
-from .saved_model import embedding_of, write_saved_model
+from .checks import with_embeddings, write_checks
+from .measuring import measure, refusal_entry, verify_written
+from .phone import KINDS, write_phone_files
+from .precision import Precision, choose
+from .report import write_report
+from .saved_model import write_saved_model
 from .serving import ServingOptions, files
 from .serving.warmup import write_warmup
-from .signatures import EMBEDDING, LOGITS, Contract
+from .signatures import Contract
 from .staging import publish_new, publish_replacing, staging
-from .tflite import convert, text_model, text_model_refused, token_model
-from .verify import TOLERANCE, verify_one
+from .verify import TOLERANCE
 
 FORMATS = {
     "saved_model": ("saved_model",),
     "tflite": ("tflite_tokens", "tflite_text"),
-    "tflite_tokens": ("tflite_tokens",),
-    "tflite_text": ("tflite_text",),
-}
+    "mediapipe": ("mediapipe_classifier", "mediapipe_embedder"),
+} | {name: (name,) for name in KINDS}
 _log = logging.getLogger(__name__)
 
 
@@ -35,27 +36,36 @@ def export_pipeline(
     checks: Sequence[tuple[str, Sequence[float]]] | None = None,
     tolerance: float = TOLERANCE,
     serving: ServingOptions | None = None,
+    precisions: Sequence[str] = ("float32",),
+    held_out=None,
+    speed: bool = False,
 ) -> dict[str, Any]:
     """Exports a pipeline; either every format is written and verified, or nothing is.
 
-    The folder gets `saved_model/<version>/`, `tflite/tokens.tflite` and `tflite/text.tflite`, and `report.json`. A new
-    SavedModel stands beside older versions; `tflite/` is replaced as a whole. With the first SavedModel come the files
-    of a server, in `serving/`, which later exports leave as they are.
+    The folder gets `saved_model/<version>/`, `tflite/tokens.tflite` and `tflite/text.tflite`, `report.json` and
+    `report.html`. A new SavedModel stands beside older versions; `tflite/` is replaced as a whole. With the first
+    SavedModel come the files of a server, in `serving/`, which later exports leave as they are.
 
     Args:
         pipeline: `TextPipeline`.
         out_dir: Folder to write to; it is created.
-        formats: Any of "saved_model", "tflite" (both files), "tflite_tokens" and "tflite_text". Default
-            ("saved_model", "tflite"). "tflite" leaves out a file that TFLite cannot run, and the report says why; asked
-            for by its own name, it is an error.
+        formats: Any of "saved_model", "tflite" (token ids, and raw text), "tflite_tokens", "tflite_text" and
+            "tflite_dynamic" (one row of token ids of any length). Default ("saved_model", "tflite"). "tflite" leaves
+            out a file that TFLite cannot run, and the report says why; asked for by its own name, it is an error.
         version: int above 0, of the SavedModel; None means the next free one.
         checks: Texts and their logits that every artefact must give; None computes those of `pipeline.check_texts`.
-        tolerance: float, largest absolute difference of a logit or probability. Default 1e-4.
+        tolerance: float, largest absolute difference of a logit or probability in float32. Default 1e-4.
         serving: `ServingOptions` of the SavedModel: name, embedding, batch sizes. Default None, the defaults.
+        precisions: Names of `precision.PRECISIONS`, for the files of phones. Default ("float32",). A file that loses
+            too much accuracy on the held-out texts is not written, and the report says why; one whose activations are
+            int8 ("full_int8") needs held-out texts.
+        held_out: `data.Examples` with which the accuracy of every artefact is measured, or None. Default None.
+        speed: Whether latency and memory of every artefact are measured. Default False.
 
     Returns:
         The report: `artefacts` (for each `path`, `format`, `bytes`, `operators`, `checks`, `max_difference`,
-        `tolerance`), `refused`, `written` (the paths of this call), and `versions` of the software.
+        `tolerance`, and of files for phones `precision`, `deviations` and `partitions`; `held_out` and `speed` where
+        they were measured), `refused`, `written` (the paths of this call), and `versions` of the software.
 
     Raises:
         ValueError: For an unknown format, or one that this pipeline cannot have.
@@ -90,7 +100,7 @@ def export_pipeline(
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
     pipeline = _in_float32(pipeline)
-    wanted, refused = _expand(formats, pipeline.packer)
+    chosen = choose(precisions)
     out_dir = pathlib.Path(out_dir)
     _check_version(version, out_dir / "saved_model")
     contract = Contract(
@@ -101,29 +111,58 @@ def export_pipeline(
         max_length=pipeline.packer.max_length,
         truncation=pipeline.packer.truncation,
     )
+    wanted, refused = _expand(formats, pipeline, contract)
+    chosen, unmeasured = _without_unmeasured(chosen, wanted, held_out)
     rows = _check_rows(pipeline, checks)
     with staging(out_dir) as stage:
-        _check_free_space(stage, pipeline.model, wanted)
-        entries = _write(pipeline, contract, rows, wanted, stage, tolerance, serving or ServingOptions())
+        _check_free_space(stage, pipeline.model, wanted, chosen)
+        paths = _write(pipeline, contract, rows, wanted, chosen, stage, serving or ServingOptions())
+        entries, deviating = verify_written(paths, stage, tolerance)
+        entries, inaccurate = measure(entries, stage, pipeline, contract, held_out, speed)
         written = _publish(stage, out_dir, version, entries)
-    return write_report(out_dir, written, refused)
+    return write_report(out_dir, written, refused + unmeasured + deviating + inaccurate)
 
 
-def _expand(formats: Sequence[str], packer) -> tuple[list[str], list[dict[str, str]]]:
+def _expand(formats: Sequence[str], pipeline, contract: Contract) -> tuple[list[str], list[dict[str, str]]]:
     formats = [formats] if isinstance(formats, str) else list(formats)
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise ValueError(f"formats must be some of {', '.join(FORMATS)}. Received: {formats!r}")
-    wanted = list(dict.fromkeys(part for name in formats for part in FORMATS[name]))
-    refused = []
-    reason = text_model_refused(packer) if "tflite_text" in wanted else None
-    if reason and "tflite_text" in formats:
-        raise ValueError(reason)
-    if reason:
-        _log.warning("%s", reason)
-        wanted.remove("tflite_text")
-        refused.append({"format": "tflite_text", "reason": reason})
+    wanted, refused = [], []
+    for name in dict.fromkeys(part for given in formats for part in FORMATS[given]):
+        reason = KINDS[name].refused(pipeline, contract) if name in KINDS else None
+        if reason and name in formats:
+            raise ValueError(reason)
+        if reason:
+            _log.warning("%s", reason)
+            refused.append({"format": name, "reason": reason})
+        else:
+            wanted.append(name)
+    if not wanted:
+        raise ValueError(f"Nothing can be written: {refused[0]['reason']}")
     return wanted, refused
+
+
+def _without_unmeasured(
+    chosen: list[Precision], wanted: list[str], held_out
+) -> tuple[list[Precision], list[dict[str, str]]]:
+    """Leaves out precisions that are only offered with a measured accuracy, or not for the wanted files."""
+    offered = any(name in KINDS and KINDS[name].describe_full_int8 is not None for name in wanted)
+    if offered and held_out is not None:
+        return chosen, []
+    reason = (
+        "it needs held-out texts, because without a measured accuracy it is not offered."
+        if offered
+        else "activations in int8 are offered for the format tflite_tokens only."
+    )
+    left_out = [precision for precision in chosen if precision.needs_examples]
+    if not any(name in KINDS for name in wanted):
+        left_out = []
+    refused = [refusal_entry("tflite_tokens", precision, reason) for precision in left_out]
+    kept = [precision for precision in chosen if precision not in left_out]
+    if not kept and "saved_model" not in wanted:
+        raise ValueError(f"Nothing can be written: {refused[0]['reason']}")
+    return kept, refused
 
 
 def _check_version(version: int | None, base: pathlib.Path) -> None:
@@ -135,10 +174,10 @@ def _check_version(version: int | None, base: pathlib.Path) -> None:
         raise FileExistsError(f"{base / str(version)} exists. Choose another version, or none for the next one.")
 
 
-def _check_free_space(folder: pathlib.Path, model, wanted: list[str]) -> None:
+def _check_free_space(folder: pathlib.Path, model, wanted: list[str], chosen: list[Precision]) -> None:
     weights = sum(4 * math.prod(weight.shape) for weight in model.weights)
-    # The weights once in each artefact, and once more in the SavedModel from which a .tflite is converted.
-    needed = 2**24 + weights * sum(1 if name == "saved_model" else 2 for name in wanted)
+    # The weights once in each artefact, and twice more where a .tflite is converted: its SavedModel, its first form.
+    needed = 2**24 + weights * sum(1 if name == "saved_model" else 1 + 2 * len(chosen) for name in wanted)
     free = shutil.disk_usage(folder).free
     if free < needed:
         sizes = f"needs {needed >> 20} MiB. Received: {free >> 20} MiB free"
@@ -174,43 +213,19 @@ def _check_rows(pipeline, checks) -> list[dict[str, Any]]:
     return rows
 
 
-def _write(pipeline, contract, rows, wanted, stage, tolerance, serving: ServingOptions) -> list[dict[str, Any]]:
-    """Writes and verifies everything in the temporary folder; returns the entries of the report."""
-    model, packer = pipeline.model, pipeline.packer
-    paths, conversions = [], []
+def _write(pipeline, contract, rows, wanted, chosen, stage, serving: ServingOptions) -> list[tuple[pathlib.Path, str]]:
+    """Writes everything in the temporary folder, not verified yet; returns (path, format) of each artefact."""
+    paths: list[tuple[pathlib.Path, str]] = []
     if "saved_model" in wanted:
-        paths.append(stage / "saved_model")
-        write_saved_model(model, packer, contract, paths[-1], serving.embedding)
-        _write_beside(paths[-1] / "assets.extra", contract, _with_embeddings(pipeline, rows, serving.embedding))
-        _write_for_servers(paths[-1], packer, rows, serving)
-    folder = stage / "tflite"
-    if "tflite_tokens" in wanted:
-        conversions.append(token_model(model, contract, folder / "tokens.tflite"))
-    if "tflite_text" in wanted:
-        conversions.append(text_model(model, packer, contract, folder / "text.tflite"))
-    if conversions:
-        _write_beside(folder, contract, rows)
-        # Who feeds token ids needs the vocabulary that they belong to.
-        packer.save(folder)
-        convert(conversions, stage)
-        paths.extend(conversion.path for conversion in conversions)
-    return [describe(path, verify_one(path, tolerance), stage, tolerance) for path in paths]
-
-
-def _with_embeddings(pipeline, rows: list[dict[str, Any]], embedding: str) -> list[dict[str, Any]]:
-    """Adds the vector that the signature `embed` must give, computed by Keras."""
-    import keras
-
-    from keras_transformer import data
-    from keras_transformer.pipelines import scoring
-
-    model = keras.Model(pipeline.model.input, {LOGITS: embedding_of(pipeline.model, embedding)})
-    vectors = scoring.score_rows(model, data.encode(pipeline.packer, [row["text"] for row in rows]))
-    # Nine digits are a float32, and half as long as the float64 that Python would print.
-    return [
-        row | {EMBEDDING: [float(f"{value:.9g}") for value in vector]}
-        for row, vector in zip(rows, vectors, strict=True)
-    ]
+        version = stage / "saved_model"
+        paths.append((version, "saved_model"))
+        write_saved_model(pipeline.model, pipeline.packer, contract, version, serving.embedding)
+        _write_beside(version / "assets.extra", contract, with_embeddings(pipeline, rows, serving.embedding))
+        _write_for_servers(version, pipeline.packer, rows, serving)
+    files = [name for name in wanted if name in KINDS]
+    if files and chosen:
+        paths += write_phone_files(pipeline, contract, rows, files, chosen, stage)
+    return paths
 
 
 def _write_for_servers(version: pathlib.Path, packer, rows: list[dict[str, Any]], serving: ServingOptions) -> None:
@@ -231,6 +246,7 @@ def _publish(stage, out_dir, version, entries) -> list[dict[str, Any]]:
         entries[0]["path"] = target.relative_to(out_dir).as_posix()
         if not (out_dir / files.FOLDER).exists():
             (stage / files.FOLDER).rename(out_dir / files.FOLDER)
-    if (stage / "tflite").is_dir():
-        publish_replacing(stage / "tflite", out_dir / "tflite")
+    for folder in {kind.folder for kind in KINDS.values()}:
+        if any((stage / folder).glob("*.tflite")):
+            publish_replacing(stage / folder, out_dir / folder)
     return entries

@@ -4,6 +4,8 @@ import collections
 import pathlib
 from typing import Any
 
+from .tflite_file import Graph, read_bytes, read_model, schema
+
 VARIABLE_OPERATORS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
 """A `.tflite` with one of these lost its weights at conversion: it runs, and returns NaN or zeros."""
 
@@ -23,13 +25,8 @@ def tflite_operators(path: str | pathlib.Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is not a TFLite model.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    data = pathlib.Path(path).read_bytes()
-    if len(data) < 8 or data[4:8] != b"TFL3":
-        raise ValueError(f"{path} is not a TFLite model: it lacks the mark TFL3. Received: {len(data)} bytes")
-    model = schema.Model.GetRootAs(data, 0)
-    builtin_names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    model = schema().Model.GetRootAs(read_bytes(path), 0)
+    builtin_names = {code: name for name, code in vars(schema().BuiltinOperator).items() if not name.startswith("_")}
     builtin: collections.Counter = collections.Counter()
     custom: collections.Counter = collections.Counter()
     for i in range(model.SubgraphsLength()):
@@ -37,7 +34,7 @@ def tflite_operators(path: str | pathlib.Path) -> dict[str, Any]:
         for j in range(graph.OperatorsLength()):
             code = model.OperatorCodes(graph.Operators(j).OpcodeIndex())
             number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-            if number == schema.BuiltinOperator.CUSTOM:
+            if number == schema().BuiltinOperator.CUSTOM:
                 custom[code.CustomCode().decode()] += 1
             else:
                 builtin[builtin_names[number]] += 1
@@ -46,6 +43,44 @@ def tflite_operators(path: str | pathlib.Path) -> dict[str, Any]:
         "builtin": dict(builtin.most_common()),
         "custom": dict(custom.most_common()),
     }
+
+
+def fixed_length(path: str | pathlib.Path) -> int | None:
+    """Returns the length of the rows that a `.tflite` takes, or None if it takes any.
+
+    Args:
+        path: str or path of the file.
+
+    Raises:
+        ValueError: If the file is not a TFLite model.
+    """
+    graph = Graph(read_model(path))
+    lengths = {tuple(graph.sizes(tensor)[1:]) for tensor in graph.graph.inputs}
+    length = next(iter(lengths))
+    return length[0] if len(lengths) == 1 and len(length) == 1 and length[0] > 0 else None
+
+
+def xnnpack_partitions(path: str | pathlib.Path) -> int:
+    """Counts the parts of a `.tflite` that the fast kernels of XNNPACK run, each as a whole.
+
+    Between two parts the other operators run one by one: few parts that hold nearly everything are what one wants.
+
+    Args:
+        path: str or path of the file.
+
+    Raises:
+        ImportError: If ai-edge-litert is not installed.
+        ValueError: If the file cannot be loaded.
+    """
+    from .runners import interpreter_of
+
+    interpreter = interpreter_of(pathlib.Path(path))
+    if fixed_length(path) is None and len(interpreter.get_input_details()) > 1:
+        # Delegates are applied when the shapes are known.
+        for detail in interpreter.get_input_details():
+            interpreter.resize_tensor_input(detail["index"], [1, 8])
+    interpreter.allocate_tensors()
+    return sum(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
 
 
 def saved_model_operators(path: str | pathlib.Path) -> dict[str, int]:

@@ -6,7 +6,8 @@ import platform
 from typing import Any
 
 from .checks import token_batch
-from .operators import optimized_operators, saved_model_operators, tflite_operators
+from .operators import optimized_operators, saved_model_operators, tflite_operators, xnnpack_partitions
+from .report_html import HTML_FILE, html_of
 from .signatures import SERVING, TEXT, TOKENS
 from .staging import write_text
 
@@ -24,7 +25,7 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
 
     Returns:
         Dict with `path`, `format`, `bytes`, `checks`, `max_difference`, `tolerance` and `operators`; of a SavedModel
-        also `warmup_requests`.
+        also `warmup_requests`; of a `.tflite` also `precision`, `deviations` and `partitions`.
     """
     if path.is_file():
         size, operators = path.stat().st_size, tflite_operators(path)
@@ -34,8 +35,10 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
         operators = {"stored": saved_model_operators(path)}
         for name in [name for name in inputs if name in verified["max_difference"]]:
             operators[f"{name} on this CPU"] = optimized_operators(path, name, inputs[name])
-    served = {name: verified[name] for name in ("warmup_requests",) if name in verified}
-    return served | {
+    details = {name: verified[name] for name in ("warmup_requests", "precision", "deviations") if name in verified}
+    if path.is_file():
+        details["partitions"] = xnnpack_partitions(path)
+    return details | {
         "path": path.relative_to(root).as_posix(),
         "format": verified["format"],
         "bytes": size,
@@ -82,4 +85,5 @@ def write_report(out_dir: pathlib.Path, written: list[dict], refused: list[dict]
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
     }
     write_text(out_dir / REPORT_FILE, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    write_text(out_dir / HTML_FILE, html_of(report))
     return report

@@ -51,19 +51,7 @@ def open_tflite(path: pathlib.Path, num_threads: int | None = None) -> tuple[boo
         ValueError: If the file cannot be loaded.
     """
     try:
-        from ai_edge_litert.interpreter import InterpreterWithCustomOps
-    except ImportError as error:
-        raise ImportError(
-            ".tflite files are verified in LiteRT, which is missing. Run: pip install ai-edge-litert"
-        ) from error
-    from tensorflow_text.core.pybinds import tflite_registrar
-
-    try:
-        interpreter = InterpreterWithCustomOps(
-            model_path=str(path),
-            custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS,
-            num_threads=num_threads,
-        )
+        interpreter = interpreter_of(path, num_threads)
         takes_text = interpreter.get_signature_list()[SERVING]["inputs"] == [TEXT]
         runner = interpreter.get_signature_runner(SERVING)
     except (ValueError, KeyError, RuntimeError) as error:
@@ -75,3 +63,27 @@ def open_tflite(path: pathlib.Path, num_threads: int | None = None) -> tuple[boo
         return runner(**inputs)
 
     return takes_text, run
+
+
+def interpreter_of(path: pathlib.Path, num_threads: int | None = None):
+    """Returns the LiteRT interpreter of a `.tflite` file, which knows the operators of TF Text, too.
+
+    Args:
+        path: The file.
+        num_threads: int or None, threads of the interpreter. Default None, its own choice.
+
+    Raises:
+        ImportError: If ai-edge-litert is not installed.
+        ValueError: If the file cannot be loaded.
+    """
+    try:
+        from ai_edge_litert.interpreter import InterpreterWithCustomOps
+    except ImportError as error:
+        raise ImportError(
+            ".tflite files are verified in LiteRT, which is missing. Run: pip install ai-edge-litert"
+        ) from error
+    from tensorflow_text.core.pybinds import tflite_registrar
+
+    return InterpreterWithCustomOps(
+        model_path=str(path), custom_op_registerers=tflite_registrar.SELECT_TFTEXT_OPS, num_threads=num_threads
+    )

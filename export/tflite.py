@@ -1,4 +1,4 @@
-"""Writes `.tflite` files: token ids in, or raw strings in with the packer inside. float32, no Flex operators."""
+"""Writes `.tflite` files in several precisions: token ids in, or raw strings in with the packer inside; no Flex."""
 
 import dataclasses
 import json
@@ -8,51 +8,81 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from .operators import VARIABLE_OPERATORS, tflite_operators
+import numpy as np
+
+from . import low_bits
+from .operators import VARIABLE_OPERATORS, fixed_length, tflite_operators
+from .precision import PRECISIONS, Precision
 from .saved_model import score_function, text_function, text_specs, token_function, token_specs, write_archive
-from .signatures import LOGITS, SERVING, Contract
+from .signatures import EMBEDDING, LOGITS, PROBABILITIES, SERVING, TEXT, Contract
+from .tflite_file import Graph, read_model, write_model
 
 TEXT_OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFText>ByteSplitWithOffsets")
 """Custom operators of a text model; `tflite_registrar.SELECT_TFTEXT_OPS` of tensorflow_text has all of them."""
+FULL_INT8_MASK = -30.0
+"""Added to the score of a masked key where activations are int8: -30000 would take all 256 steps for itself."""
+_MARK = "keras_transformer"
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """One `.tflite` file to be written.
+    """One function that becomes a `.tflite` file in each of several precisions.
 
     Args:
-        path: The file.
+        files: Name of the precision -> the file.
         function: Function of named tensors that becomes the file's one signature.
         specs: Its inputs, list of `tf.TensorSpec`.
         custom_operators: Names of the operators that it may need beside TFLite's own.
+        table: The table of token embeddings, float32 of shape (vocabulary_size, dim); for int4.
+        examples: Input name -> int32 array with the examples first; for full_int8.
     """
 
-    path: pathlib.Path
+    files: dict[str, pathlib.Path]
     function: Callable
     specs: list
     custom_operators: tuple[str, ...] = ()
+    table: np.ndarray | None = None
+    examples: dict[str, np.ndarray] | None = None
 
 
-def token_model(model, contract: Contract, path: str | pathlib.Path) -> Conversion:
-    """Describes the file that takes token ids: static shape (1, max_length), TFLite's own operators only.
+def token_model(model, contract: Contract, files: dict[str, pathlib.Path]) -> Conversion:
+    """Describes the files that take token ids: static shape (1, max_length), TFLite's own operators only.
 
     Args:
         model: `TextClassifier`.
         contract: `Contract` that says what the outputs mean, and the length.
-        path: File to write.
+        files: Name of the precision -> file to write.
     """
     function = token_function(score_function(model), contract)
-    return Conversion(pathlib.Path(path), function, token_specs(1, contract.max_length))
+    return Conversion(files, function, token_specs(1, contract.max_length), table=table_of(model))
 
 
-def text_model(model, packer, contract: Contract, path: str | pathlib.Path) -> Conversion:
-    """Describes the file that takes raw strings: any number of texts, padded to the longest of them.
+def dynamic_token_model(model, contract: Contract, files: dict[str, pathlib.Path]) -> Conversion:
+    """Describes the files that take one row of token ids of any length: what is over max_length is cut in the graph.
+
+    The last token, [SEP] in a row without padding, is kept, as the packer does that cuts the end of a text.
+
+    Args:
+        model: `TextClassifier`.
+        contract: `Contract` that says what the outputs mean, and the length.
+        files: Name of the precision -> file to write.
+    """
+    serve = token_function(score_function(model), contract)
+
+    def function(input_word_ids, input_mask, input_type_ids):
+        return serve(*(cut(tensor, contract.max_length) for tensor in (input_word_ids, input_mask, input_type_ids)))
+
+    return Conversion(files, function, token_specs(1, None), table=table_of(model))
+
+
+def text_model(model, packer, contract: Contract, files: dict[str, pathlib.Path]) -> Conversion:
+    """Describes the files that take raw strings: any number of texts, padded to the longest of them.
 
     Args:
         model: `TextClassifier`.
         packer: `TextPacker`.
         contract: `Contract` that says what the outputs mean.
-        path: File to write.
+        files: Name of the precision -> file to write.
 
     Raises:
         ValueError: If TFLite has no operators for the way the packer works.
@@ -61,7 +91,26 @@ def text_model(model, packer, contract: Contract, path: str | pathlib.Path) -> C
     if reason:
         raise ValueError(reason)
     function = text_function(score_function(model), packer, lambda logits: contract.serve(logits) | {LOGITS: logits})
-    return Conversion(pathlib.Path(path), function, text_specs(), TEXT_OPERATORS)
+    return Conversion(files, function, text_specs(), TEXT_OPERATORS, table_of(model))
+
+
+def full_int8_model(model, contract: Contract, path: pathlib.Path, examples: dict[str, np.ndarray]) -> Conversion:
+    """Describes the file whose activations are int8, too, with ranges measured on examples; else as `token_model`.
+
+    Args:
+        model: `TextClassifier`.
+        contract: `Contract` that says what the outputs mean, and the length.
+        path: File to write.
+        examples: Input name -> int32 array of shape (examples, max_length).
+    """
+    config = model.get_config()
+    # As `get_config` gives it: the encoder's own config, in which the fill value is one field.
+    encoder = config["encoder"]
+    config["encoder"] = encoder | {"config": encoder["config"] | {"mask_fill": FULL_INT8_MASK}}
+    copy = type(model).from_config(config)
+    copy.set_weights(model.get_weights())
+    plain = token_model(copy, contract, {"full_int8": path})
+    return dataclasses.replace(plain, examples=examples)
 
 
 def text_model_refused(packer) -> str | None:
@@ -70,12 +119,17 @@ def text_model_refused(packer) -> str | None:
     return None if supported else f"No .tflite that takes text can be written: {reason}"
 
 
+def table_of(model) -> np.ndarray:
+    """Returns the table of token embeddings of a model, float32 of shape (vocabulary_size, dim)."""
+    return np.array(model.encoder.embeddings.tokens.table, np.float32)
+
+
 def convert(conversions: Sequence[Conversion], scratch_dir: str | pathlib.Path) -> None:
     """Writes `.tflite` files, unchecked but for their operators; `export_pipeline` writes, verifies and renames them.
 
     Args:
         conversions: The files to write.
-        scratch_dir: Folder for temporary files, as large as the weights once for each file.
+        scratch_dir: Folder for temporary files, as large as the weights once for each conversion.
 
     Raises:
         RuntimeError: If TensorFlow cannot convert the model, or drops its weights.
@@ -86,18 +140,56 @@ def convert(conversions: Sequence[Conversion], scratch_dir: str | pathlib.Path) 
         for i, conversion in enumerate(conversions):
             source = f"{scratch}/{i}"
             write_archive({SERVING: (conversion.function, conversion.specs)}, source)
-            jobs.append([source, str(conversion.path), bool(conversion.custom_operators)])
-        script = pathlib.Path(__file__).with_name("_convert.py")
-        # -P: the folder of the script holds modules whose names must not hide others.
-        command = [sys.executable, "-P", str(script), json.dumps(jobs)]
-        result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
-        cause = lines[-1] if lines and result.returncode == 1 else "the process was killed, perhaps for lack of memory"
-        error = OSError if cause.startswith("OSError") else RuntimeError
-        raise error(f"The TFLite conversion failed (exit status {result.returncode}): {cause}")
+            # The files of fewer bits are made of that in int8.
+            bases = dict.fromkeys(_base(PRECISIONS[name]) for name in conversion.files)
+            job = {"source": source, "custom_operators": bool(conversion.custom_operators)}
+            if conversion.examples is not None:
+                job["examples"] = f"{scratch}/{i}.npz"
+                np.savez(job["examples"], **conversion.examples)
+            jobs += [job | {"precision": base, "target": f"{source}_{base}.tflite"} for base in bases]
+        _run(jobs)
+        for i, conversion in enumerate(conversions):
+            for name, path in conversion.files.items():
+                precision = PRECISIONS[name]
+                _finish(f"{scratch}/{i}_{_base(precision)}.tflite", path, precision, conversion.table)
     for conversion in conversions:
-        check_operators(conversion.path, conversion.custom_operators)
+        for path in conversion.files.values():
+            check_operators(path, conversion.custom_operators)
+
+
+def precision_of(path: str | pathlib.Path) -> Precision:
+    """Returns the precision that a file written here says it has; of a file from elsewhere, float32.
+
+    Raises:
+        ValueError: If the file is not a TFLite model.
+    """
+    words = (read_model(path).description or b"").decode("utf-8", "replace").split()
+    name = words[1] if len(words) == 2 and words[0] == _MARK else ""
+    return PRECISIONS.get(name, PRECISIONS["float32"])
+
+
+def format_of(path: str | pathlib.Path) -> str:
+    """Returns the format of a file written here, by the names of its inputs and outputs.
+
+    Returns:
+        "tflite_text", "tflite_tokens", "tflite_dynamic", "mediapipe_classifier" or "mediapipe_embedder".
+
+    Raises:
+        ValueError: If the file is not a TFLite model, or has no signature.
+    """
+    signatures = read_model(path).signatureDefs
+    if not signatures:
+        raise ValueError(f"{path} has no signature, so it was not written here.")
+    inputs, outputs = (
+        {entry.name.decode() for entry in part} for part in (signatures[0].inputs, signatures[0].outputs)
+    )
+    if outputs == {PROBABILITIES}:
+        return "mediapipe_classifier"
+    if outputs == {EMBEDDING}:
+        return "mediapipe_embedder"
+    if inputs == {TEXT}:
+        return "tflite_text"
+    return "tflite_dynamic" if fixed_length(path) is None else "tflite_tokens"
 
 
 def check_operators(path: pathlib.Path, custom_operators: Sequence[str] = ()) -> None:
@@ -119,3 +211,47 @@ def check_operators(path: pathlib.Path, custom_operators: Sequence[str] = ()) ->
         raise RuntimeError(f"{path.name} would need operators that TFLite lacks: {', '.join(strange)}.")
     if found["subgraphs"] != 1:
         raise RuntimeError(f"{path.name} must have one graph. Received: {found['subgraphs']}")
+
+
+def cut(tensor, length: int):
+    """Cuts a row of token ids that is too long, and keeps its last token.
+
+    Args:
+        tensor: int32 tensor of shape (1, length of the row).
+        length: int, of the result at most.
+    """
+    import tensorflow as tf
+
+    return tf.concat([tensor[:, :length][:, :-1], tensor[:, -1:]], axis=1)
+
+
+def _base(precision: Precision) -> str:
+    """Name of the precision that TensorFlow converts to."""
+    return "int8" if precision.table_bits or precision.weight_bits else precision.name
+
+
+def _finish(source: str, target: pathlib.Path, precision: Precision, table: np.ndarray | None) -> None:
+    """Quantises what TensorFlow leaves, and notes the precision in the file."""
+    model = read_model(source)
+    if _base(precision) == "int8":
+        graph = Graph(model)
+        if precision.table_bits:
+            low_bits.quantize_table(graph, table, precision.table_bits)
+        if precision.weight_bits:
+            low_bits.quantize_dense(graph, precision.weight_bits)
+        low_bits.quantize_constants(graph)
+    model.description = f"{_MARK} {precision.name}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_model(model, target)
+
+
+def _run(jobs: list[dict]) -> None:
+    script = pathlib.Path(__file__).with_name("_convert.py")
+    # -P: the folder of the script holds modules whose names must not hide others.
+    command = [sys.executable, "-P", str(script), json.dumps(jobs)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        lines = [line for line in result.stderr.splitlines() if line.strip()]
+        cause = lines[-1] if lines and result.returncode == 1 else "the process was killed, perhaps for lack of memory"
+        error = OSError if cause.startswith("OSError") else RuntimeError
+        raise error(f"The TFLite conversion failed (exit status {result.returncode}): {cause}")

@@ -1,23 +1,19 @@
 """Runs the stored check texts through a written artefact and compares: an export is verified or it is not written."""
 
 import functools
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 from .checks import read_checks
-from .differences import TOLERANCE, text_difference, token_difference
+from .differences import TOLERANCE
 from .generator import GENERATION_FILE, verify_generator
-from .runners import open_saved_model, open_tflite
+from .runners import open_saved_model
 from .serving.files import check_batching
 from .serving.warmup import replay
-from .signatures import LOGITS, OUTPUTS, SERVING, Contract
+from .signatures import Contract
 from .tasks import task_of
-
-
-class VerificationError(ValueError):
-    """An artefact that does not give what its check texts say."""
+from .verify_tflite import VerificationError, verify_tflite
 
 
 def verify(path: str | pathlib.Path, tolerance: float = TOLERANCE) -> list[dict[str, Any]]:
@@ -43,31 +39,21 @@ def verify(path: str | pathlib.Path, tolerance: float = TOLERANCE) -> list[dict[
 
 def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, Any]:
     """Verifies one `.tflite` file or one version folder of a SavedModel; arguments and results as for `verify`."""
-    is_file = path.suffix == ".tflite"
-    beside = path.parent if is_file else path / "assets.extra"
+    if path.suffix == ".tflite":
+        return verify_tflite(path, tolerance)
+    beside = path / "assets.extra"
     if (beside / GENERATION_FILE).is_file():
         return verify_generator(path)
     contract, checks = Contract.load(beside), read_checks(beside)
-    runs = {}
-    if is_file:
-        takes_text, run = open_tflite(path, num_threads=os.cpu_count())
-        kind = "tflite_text" if takes_text else "tflite_tokens"
-        if takes_text:
-            names = (*OUTPUTS[contract.kind], LOGITS)
-            compare = {SERVING: functools.partial(text_difference, run, contract, checks, names, tolerance)}
-        else:
-            # The file has a static shape: one row at a time, padded to the full length.
-            compare = {SERVING: functools.partial(token_difference, run, contract, checks, 1, contract.max_length)}
-    else:
-        kind, runs = "saved_model", open_saved_model(path)
-        comparisons = task_of(contract.kind).comparisons(contract)
-        if set(runs) != set(comparisons):
-            names = f"{', '.join(sorted(comparisons))}. Received: {', '.join(sorted(runs))}"
-            raise VerificationError(f"{path}: a model of the kind {contract.kind} has the signatures {names}")
-        compare = {
-            name: functools.partial(difference, runs[name], contract, checks, tolerance)
-            for name, difference in comparisons.items()
-        }
+    runs = open_saved_model(path)
+    comparisons = task_of(contract.kind).comparisons(contract)
+    if set(runs) != set(comparisons):
+        names = f"{', '.join(sorted(comparisons))}. Received: {', '.join(sorted(runs))}"
+        raise VerificationError(f"{path}: a model of the kind {contract.kind} has the signatures {names}")
+    compare = {
+        name: functools.partial(difference, runs[name], contract, checks, tolerance)
+        for name, difference in comparisons.items()
+    }
     differences = {}
     for name, measure in compare.items():
         try:
@@ -79,13 +65,12 @@ def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, An
                 f"{path}: the signature {name} differs from the stored check values by {differences[name]:.3g}, "
                 f"more than {tolerance:g}. The export is not usable."
             )
-    result = {"path": str(path), "format": kind, "checks": len(checks), "max_difference": differences}
-    if not is_file:
-        try:
-            check_batching(path)
-            result["warmup_requests"] = replay(path, runs)
-        except ValueError as error:
-            raise VerificationError(f"{path}: a server would not load it: {_first_line(error)}") from error
+    result = {"path": str(path), "format": "saved_model", "checks": len(checks), "max_difference": differences}
+    try:
+        check_batching(path)
+        result["warmup_requests"] = replay(path, runs)
+    except ValueError as error:
+        raise VerificationError(f"{path}: a server would not load it: {_first_line(error)}") from error
     return result
 
 

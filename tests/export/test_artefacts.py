@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from keras_transformer.export import operators, runners, verify
+from keras_transformer.export import differences, operators, runners, verify
 from keras_transformer.export.checks import read_checks, token_batch, write_checks
 from keras_transformer.export.signatures import Contract
 from tests.export.tiny_pipeline import make_pipeline
@@ -245,7 +245,7 @@ def test_a_second_export_is_the_next_version_and_the_report_knows_both(exported,
     with pytest.raises(FileExistsError, match="2 exists"):
         export_pipeline(pipeline, folder, ["saved_model"], version=2)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["report.json", "saved_model", "serving", "tflite"]
+    assert names == ["report.html", "report.json", "saved_model", "serving", "tflite"]
 
 
 def test_swapping_mask_and_segments_is_caught(exported):
@@ -259,8 +259,8 @@ def test_swapping_mask_and_segments_is_caught(exported):
         def swapped(input_word_ids, input_mask, input_type_ids, run=run):
             return run(input_word_ids=input_word_ids, input_mask=input_type_ids, input_type_ids=input_mask)
 
-        assert verify.token_difference(run, contract, checks, 1, length) < 1e-4
-        assert verify.token_difference(swapped, contract, checks, 1, length) > 0.1
+        assert differences.token_difference(run, contract, checks, 1, length) < 1e-4
+        assert differences.token_difference(swapped, contract, checks, 1, length) > 0.1
 
 
 def test_a_damaged_file_is_caught(exported, tmp_path):

@@ -60,7 +60,7 @@ def test_windows_are_averaged_in_the_graph_and_refused_for_tflite(tmp_path, capl
     with pytest.raises(ValueError, match="windows"):
         export_pipeline(pipeline, tmp_path / "other", ["tflite_text"])
     assert not (tmp_path / "other").exists()
-    wanted, refused = exporter._expand(["tflite"], pipeline.packer)
+    wanted, refused = exporter._expand(["tflite"], pipeline, None)
     assert wanted == ["tflite_tokens"]
     assert refused[0]["format"] == "tflite_text"
     assert "windows" in refused[0]["reason"]
@@ -161,4 +161,4 @@ def test_killed_while_writing_the_same_call_goes_on(tmp_path):
     assert not (out / "saved_model").exists()
     report = export_pipeline(make_pipeline(), out, ["saved_model"])
     assert report["written"] == ["saved_model/1"]
-    assert sorted(path.name for path in out.iterdir()) == ["report.json", "saved_model", "serving"]
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.json", "saved_model", "serving"]
