@@ -128,8 +128,11 @@ def test_a_row_is_padded_no_further_than_the_longest():
     rows = data.TokenRows(np.arange(1, 16), np.array([0, 1, 4, 15]), np.arange(3))
     dataset, _ = data.make_eval_dataset(rows, tokens_per_batch=22)
     assert [inputs["token_ids"].shape for inputs in dataset] == [(2, 11), (1, 8)]
-    whole = data.predict_in_order(lambda batches: np.concatenate([b["padding_mask"] for b in batches]), rows, 5)
-    assert whole.sum(axis=1).tolist() == [1, 3, 11]
+
+    def count(batches):
+        return np.concatenate([inputs["padding_mask"].numpy().sum(1, keepdims=True) for inputs in batches])
+
+    assert data.predict_in_order(count, rows, tokens_per_batch=5).tolist() == [[1], [3], [11]]
 
 
 def test_sharding_is_off_and_order_deterministic():
