@@ -2,162 +2,183 @@
 
     python benchmarks/sequence_tasks.py
 
-Trains an encoder-decoder and a decoder on each task, by plain `model.fit`, until 200 validation sequences come out
-right three times in a row or the steps are used up, then generates answers to 1,000 sequences of no batch and
-counts those that are right in every symbol. Finished cases are kept in the result file, so that the command goes on
-after an interruption.
+Trains an encoder-decoder and a decoder on each task, by plain `model.fit` on fresh random sequences, then generates
+answers to 1,000 sequences that stand in no batch and counts those that are right in every symbol. The lengths grow over
+the first third of the steps. Finished cases are kept in the result file, so that the command goes on where it stopped.
 """
 
 import argparse
-import json
+import dataclasses
+import itertools
 import os
 import pathlib
-import platform
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
+import rounds
 
-HERE = pathlib.Path(__file__).resolve().parent
-RESULT = HERE / "results" / "sequence_tasks.json"
 PADDING, START, STOP, FIRST_SYMBOL = 0, 1, 2, 3
-SYMBOLS, SHORTEST, LONGEST = 50, 5, 20
 TASKS = {"copy": lambda s: s, "reverse": lambda s: s[::-1], "sort": np.sort}
 KINDS = ("encoder_decoder", "decoder")
-BATCH = 128
 
 
-def draw(count: int, seed: int, sizes: tuple[int, int, int]) -> list[np.ndarray]:
-    """Returns random sequences; `sizes` are the number of symbols and the least and largest length."""
-    symbols, shortest, longest = sizes
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is learned, by how large a model, and for how long."""
+
+    symbols: int = 50
+    shortest: int = 5
+    longest: int = 20
+    tests: int = 1000
+    hidden_dim: int = 64
+    num_layers: int = 3
+    position: str = "rotary"
+    batch: int = 64
+    steps: int = 2000
+    learning_rate: float = 3e-3
+    initializer_range: float = 0.1
+
+
+def draw(setting: Setting, count: int, seed: int) -> list[np.ndarray]:
+    """Returns random sequences, of all lengths alike."""
     rng = np.random.default_rng(seed)
-    return [
-        rng.integers(FIRST_SYMBOL, FIRST_SYMBOL + symbols, rng.integers(shortest, longest + 1)) for _ in range(count)
-    ]
+    lengths = rng.integers(setting.shortest, setting.longest + 1, count)
+    return [rng.integers(FIRST_SYMBOL, FIRST_SYMBOL + setting.symbols, length) for length in lengths]
 
 
-def padded(sequences: list, length: int) -> np.ndarray:
-    """Returns the sequences as rows of int32, filled with padding on the right."""
-    rows = np.full((len(sequences), length), PADDING, "int32")
-    for row, sequence in zip(rows, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return rows
+def padded(rows: list) -> np.ndarray:
+    """Returns rows of int32, filled with padding on the right."""
+    result = np.full((len(rows), max(map(len, rows))), PADDING, "int32")
+    for place, row in zip(result, rows, strict=True):
+        place[: len(row)] = row
+    return result
 
 
-def batch(kind: str, task: str, sources: list, longest: int) -> tuple[dict, np.ndarray, np.ndarray]:
-    """Returns inputs, labels, and weights that are 1 where an answer is to be predicted."""
-    answers = [TASKS[task](source) for source in sources]
+def prompt(kind: str, source: np.ndarray) -> list[int]:
+    """Returns what the encoder reads, or what the decoder goes on from."""
+    return [*source.tolist(), STOP if kind == "encoder_decoder" else START]
+
+
+def examples(kind: str, task: str, sources: list) -> tuple[dict, dict, dict]:
+    """Returns inputs, labels, and weights that count the tokens of the answers only."""
+    answers = [[*TASKS[task](source).tolist(), STOP] for source in sources]
     if kind == "decoder":
-        full = [np.concatenate([s, [START], a, [STOP]]) for s, a in zip(sources, answers, strict=True)]
-        rows = padded(full, 2 * longest + 2)
-        inputs = {"token_ids": rows[:, :-1], "padding_mask": (rows[:, :-1] != PADDING).astype("int32")}
-        place = np.arange(rows.shape[1] - 1)[None]
-        lengths = np.array([len(s) for s in sources])[:, None]
-        weights = (place >= lengths) & (rows[:, 1:] != PADDING)
-        return inputs, rows[:, 1:], weights.astype("float32")
-    source = padded(sources, longest)
-    target = padded([np.concatenate([[START], a, [STOP]]) for a in answers], longest + 2)
-    inputs = {
-        "encoder_token_ids": source,
-        "encoder_padding_mask": (source != PADDING).astype("int32"),
-        "decoder_token_ids": target[:, :-1],
-        "decoder_padding_mask": (target[:, :-1] != PADDING).astype("int32"),
+        prompts = [prompt(kind, source) for source in sources]
+        tokens = padded([p + a for p, a in zip(prompts, answers, strict=True)])
+        unread = [len(p) - 1 for p in prompts]
+        inputs = {"token_ids": tokens[:, :-1]}
+    else:
+        tokens = padded([[START, *answer] for answer in answers])
+        unread = [0] * len(answers)
+        sources = padded([prompt(kind, source) for source in sources])
+        inputs = {"encoder_token_ids": sources, "decoder_token_ids": tokens[:, :-1]}
+    masks = {
+        name.replace("token_ids", "padding_mask"): (ids != PADDING).astype("int32") for name, ids in inputs.items()
     }
-    return inputs, target[:, 1:], (target[:, 1:] != PADDING).astype("float32")
+    labels = tokens[:, 1:]
+    weights = (labels != PADDING) & (np.arange(labels.shape[1]) >= np.array(unread)[:, None])
+    # Keras divides by the number of places: make it the mean over the answers.
+    return inputs | masks, {"logits": labels}, {"logits": (weights * (weights.size / weights.sum())).astype("float32")}
 
 
-def build(kind: str, symbols: int, longest: int, hidden_dim: int, steps: int):
-    """Returns a compiled model of two blocks a side."""
+def batches(setting: Setting, kind: str, task: str, held_out: set) -> Iterator[tuple]:
+    """Yields a batch for each step: sequences of one length, so that nothing is padding, that are not held out."""
+    for step in range(setting.steps):
+        rng = np.random.default_rng([3, step])
+        grown = min(1.0, 3 * (step + 1) / setting.steps)
+        longest = setting.shortest + round(grown * (setting.longest - setting.shortest))
+        shape = (setting.batch, rng.integers(setting.shortest, longest + 1))
+        sources = rng.integers(FIRST_SYMBOL, FIRST_SYMBOL + setting.symbols, shape)
+        yield examples(kind, task, [source for source in sources if tuple(source) not in held_out])
+
+
+def build(setting: Setting, kind: str):
+    """Returns a compiled model."""
     import keras
 
     from keras_transformer import models, optimizers
     from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 
-    sizes = {
-        "vocabulary_size": FIRST_SYMBOL + symbols,
-        "hidden_dim": hidden_dim,
-        "num_layers": 2,
-        "max_length": 2 * longest + 2,
-        "position": "learned",
+    parts = {
+        "vocabulary_size": FIRST_SYMBOL + setting.symbols,
+        "hidden_dim": setting.hidden_dim,
+        "num_layers": setting.num_layers,
+        "max_length": 2 * setting.longest + 2,
+        "position": setting.position,
         "residual": "pre_norm",
         "dropout": 0.0,
         "attention": AttentionConfig(4, dropout=0.0),
-        "feed_forward": FeedForwardConfig(4 * hidden_dim, "gelu"),
+        "feed_forward": FeedForwardConfig(4 * setting.hidden_dim, "gelu"),
+        "initializer_range": setting.initializer_range,
     }
     if kind == "decoder":
-        config = models.DecoderConfig(**sizes)
+        config = models.DecoderConfig(**parts)
     else:
         config = models.EncoderDecoderConfig(
-            models.EncoderConfig(num_segments=0, **sizes), models.DecoderConfig(cross_attention=True, **sizes)
+            models.EncoderConfig(num_segments=0, **parts), models.DecoderConfig(cross_attention=True, **parts)
         )
     model = models.create(config)
+    schedule = optimizers.LinearWarmupDecay(setting.learning_rate, setting.steps, setting.steps // 20)
     model.compile(
-        optimizers.AdamW(optimizers.LinearWarmupDecay(2e-3, steps, steps // 20), weight_decay=0.0, global_clipnorm=1.0),
+        optimizers.AdamW(schedule, weight_decay=0.0, beta_2=0.98, global_clipnorm=1.0),
         {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
     )
     return model
 
 
-def exact(model, kind: str, task: str, sources: list, longest: int) -> float:
-    """Returns the share of the sequences whose generated answer is right in every symbol."""
+def exact(setting: Setting, model, kind: str, task: str, sources: list) -> float:
+    """Returns the share of the sequences whose generated answer is right in every symbol and then stops."""
     from keras_transformer.generation import generate
 
-    options = {"max_new_tokens": longest + 1, "stop_token_ids": [STOP]}
-    if kind == "decoder":
-        prompts = [[*source.tolist(), START] for source in sources]
-    else:
-        prompts, options["start_token_id"] = [source.tolist() for source in sources], START
-    given = [
-        row for i in range(0, len(prompts), 200) for row in generate(model, prompts[i : i + 200], **options).to_lists()
-    ]
-    right = [[*TASKS[task](source).tolist(), STOP] == row for source, row in zip(sources, given, strict=True)]
+    options = {"max_new_tokens": setting.longest + 1, "stop_token_ids": STOP}
+    if kind == "encoder_decoder":
+        options["start_token_id"] = START
+    prompts = [prompt(kind, source) for source in sources]
+    parts = [generate(model, prompts[i : i + 200], **options) for i in range(0, len(prompts), 200)]
+    answers = [answer for part in parts for answer in part.to_lists()]
+    right = [[*TASKS[task](source).tolist(), STOP] == answer for source, answer in zip(sources, answers, strict=True)]
     return float(np.mean(right))
 
 
-def learn(
-    kind: str,
-    task: str,
-    sizes: tuple[int, int, int] = (SYMBOLS, SHORTEST, LONGEST),
-    hidden_dim: int = 128,
-    steps: int = 6000,
-    tests: int = 1000,
-    every: int = 250,
-) -> dict:
+def learn(setting: Setting, kind: str, task: str, seed: int = 0, progress: int = 500) -> dict:
     """Trains on fresh sequences and returns the share of unseen ones that come out right."""
     import keras
     import tensorflow as tf
 
-    longest = sizes[2]
-    keras.utils.set_random_seed(0)
-    model = build(kind, sizes[0], longest, hidden_dim, steps)
-    held_out = {tuple(s) for seed in (1, 2) for s in draw(tests, seed, sizes)}
+    from keras_transformer import ops
 
-    def batches():
-        for step in range(steps):
-            sources = [s for s in draw(BATCH, 100 + step, sizes) if tuple(s) not in held_out]
-            inputs, labels, weights = batch(kind, task, sources, longest)
-            # Keras divides by the number of places: make it the mean over the answers.
-            yield inputs, {"logits": labels}, {"logits": weights * weights.size / weights.sum()}
+    keras.utils.set_random_seed(seed)
+    model = build(setting, kind)
+    validation, test = draw(setting, 200, 1), draw(setting, setting.tests, 2)
+    held_out = {tuple(source) for source in validation + test}
+    example = next(batches(setting, kind, task, held_out))
+    dataset = tf.data.Dataset.from_generator(
+        lambda: batches(setting, kind, task, held_out),
+        output_signature=tf.nest.map_structure(lambda x: tf.TensorSpec([None] * 2, x.dtype), example),
+    ).prefetch(2)
 
-    example = next(batches())
-    signature = tf.nest.map_structure(lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), example)
-    dataset = iter(tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2))
-    started, right, done = time.perf_counter(), 0, 0
-    while done < steps and right < 3:
-        size = min(every, steps - done)
-        part = tf.data.Dataset.from_generator(
-            lambda size=size: (next(dataset) for _ in range(size)), output_signature=signature
+    def report(epoch: int, logs: dict) -> None:
+        with ops.products_in("float32"):
+            share, step = exact(setting, model, kind, task, validation), (epoch + 1) * progress
+        print(f"  {task}, {kind}: step {step}, loss {logs['loss']:.4f}, {share:.1%} exact", flush=True)
+
+    started = time.perf_counter()
+    # Traced inside: products in bfloat16 where the processor has them.
+    with ops.products_in(ops.choose_product_dtype("auto")):
+        model.fit(
+            dataset,
+            epochs=setting.steps // progress,
+            steps_per_epoch=progress,
+            shuffle=False,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=report)],
         )
-        model.fit(part, verbose=0)
-        done += size
-        share = exact(model, kind, task, draw(200, 1, sizes), longest)
-        right = right + 1 if share == 1 else 0
-        print(f"  {task}, {kind}: step {done}, {share:.1%} of the validation sequences exact", flush=True)
     seconds = time.perf_counter() - started
     return {
-        "exact": exact(model, kind, task, draw(tests, 2, sizes), longest),
-        "sequences": tests,
-        "steps": done,
+        "exact": exact(setting, model, kind, task, test),
+        "sequences": setting.tests,
         "seconds": round(seconds, 1),
         "parameters": model.count_params(),
     }
@@ -165,28 +186,18 @@ def learn(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6000, help="most steps of a case (default %(default)s)")
-    parser.add_argument("--output", type=pathlib.Path, default=RESULT, help="result file (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights (default 0)")
+    parser.add_argument("--output", type=pathlib.Path, default=rounds.RESULTS / "sequence_tasks.json")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.path.insert(0, str(HERE.parent))
-    settings = {"steps": options.steps, "symbols": SYMBOLS, "lengths": [SHORTEST, LONGEST], "batch": BATCH}
-    result = {"settings": settings, "machine": f"{platform.machine()}, {os.cpu_count()} CPUs", "cases": {}}
-    if options.output.is_file():
-        before = json.loads(options.output.read_text())
-        if before["settings"] == settings:
-            result = before
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    for kind in KINDS:
-        for task in TASKS:
-            name = f"{task}, {kind}"
-            if name not in result["cases"]:
-                result["cases"][name] = learn(kind, task, steps=options.steps)
-                options.output.write_text(json.dumps(result, indent=1) + "\n")
-            case = result["cases"][name]
-            print(
-                f"{name:24} {case['exact']:7.1%} exact after {case['steps']} steps, {case['seconds']:.0f} s", flush=True
-            )
+    sys.path.insert(0, str(rounds.ROOT))
+    setting = Setting()
+    kept = rounds.Rounds(options.output, dataclasses.asdict(setting) | {"seed": options.seed} | rounds.machine())
+    for task, kind in itertools.product(TASKS, KINDS):
+        if kept.missing(task, 0, [kind]):
+            kept.add(task, 0, kind, learn(setting, kind, task, options.seed))
+        case = kept.result["rounds"][task][0][kind]
+        print(f"{task}, {kind}: {case['exact']:.1%} exact, trained for {case['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
