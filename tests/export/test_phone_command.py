@@ -15,9 +15,12 @@ def run_folder(tmp_path_factory):
     """A run folder with a recipe whose data is a table of 60 texts, labelled by what Keras says."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     pipeline = make_pipeline()
-    pipeline.save(folder / "model")
     words = ["good", "bad", "great", "story", "film", "actor"]
     texts = [f"the {words[i % 6]} was {words[i // 6 % 6]} {'and ' * (i % 5)}it" for i in range(60)]
+    # Shifted, so that half of the texts are of either class.
+    logits = pipeline.logits(texts)
+    pipeline.model.head.bias.assign([float(np.median(logits[:, 1] - logits[:, 0])), 0.0])
+    pipeline.save(folder / "model")
     labels = [pipeline.class_names[i] for i in pipeline.logits(texts).argmax(axis=1)]
     assert min(labels.count(name) for name in pipeline.class_names) > 3
     lines = [f"{text},{label}" for text, label in zip(texts, labels, strict=True)]
