@@ -263,11 +263,13 @@ class _Run:
             logger.info("%s", line)
 
     def save(self) -> None:
-        """Write model/, with the temperature found on the validation part."""
+        """Write model/, with the temperature and, for many labels, the thresholds found on the validation part."""
         if self.fit.state.best_step is None:
             self.fit.run()
         pipeline, metrics = self.pipeline, read_json(self.folder.metrics)
         pipeline.temperature = metrics.get("temperature", 1.0)
+        if self.recipe.model.kind == "multi_label":
+            pipeline.threshold = metrics["threshold"]["scaled_value"]
         pipeline.check_texts = choose_check_texts(self.splits.validation.texts)
         faults.reach("save")
         pipeline.save(self.folder.model)

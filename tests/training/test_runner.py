@@ -69,6 +69,14 @@ def test_many_labels_at_once_with_windows(tmp_path):
     assert metrics["test"]["model"]["accuracy"] >= 0
     pipeline = keras_transformer.load(tmp_path / "run")
     assert set(pipeline.predict(["great fun"])[0]) == {"labels", "probabilities"}
+    # What is saved decides as the figures say that it does.
+    test = preparation.load_splits(recipe).test
+    decided = [answer["labels"] for answer in pipeline.predict(test.texts)]
+    expected = [list(np.array(test.class_names)[given > 0]) for given in test.labels]
+    assert np.mean([a == b for a, b in zip(decided, expected, strict=True)]) == pytest.approx(
+        metrics["test"]["model"]["at_threshold"]["accuracy"]
+    )
+    assert pipeline.threshold == tuple(metrics["threshold"]["scaled_value"])
     rows = data.encode(pipeline.packer, preparation.load_splits(recipe).train.texts)
     assert len(rows) > rows.num_examples, "some texts have several windows"
     # The loss of a step weighs a text once, however many windows it has.
