@@ -1,4 +1,9 @@
-"""Decoders and encoder-decoders: the same answer by every way, and what each position scheme can see."""
+"""Decoders and encoder-decoders: the same answer by every way, and what each position scheme can see.
+
+The table of schemes in docs/build_your_own.md says which tests run with which scheme.
+"""
+
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -6,9 +11,26 @@ import pytest
 
 from keras_transformer import models
 from keras_transformer.layers import AttentionConfig
+from keras_transformer.models import parts
 from tests.helpers import VOCABULARY, integers, padding_mask, tiny_config, tiny_decoder_config
 
-SCHEMES = models.config.SCHEMES
+
+def scheme_table() -> dict[str, dict[str, str]]:
+    """Returns the table of docs/build_your_own.md: its cells by scheme and column."""
+    text = (Path(__file__).parents[2] / "docs" / "build_your_own.md").read_text(encoding="utf-8")
+    lines = text[text.index("| scheme |") :].partition("\n\n")[0].splitlines()
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0].split("`")[1]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+TABLE = scheme_table()
+
+
+def schemes(column: str, says: str = "yes") -> list[str]:
+    """Returns the schemes for which the table says so."""
+    return [scheme for scheme, row in TABLE.items() if row[column] == says]
+
+
 RESIDUALS = ("post_norm", "pre_norm", "parallel")
 LENGTH = 7
 ATTENTION = AttentionConfig(num_heads=4, dropout=0.0, num_key_value_heads=2)
@@ -29,7 +51,7 @@ def tokens(*lengths, seed=0):
 
 
 @pytest.mark.parametrize("residual", RESIDUALS)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", schemes("decoder with a cache"))
 def test_decoding_with_a_cache_gives_the_logits_of_the_full_pass(scheme, residual):
     model = decoder(position=scheme, residual=residual)
     ids, mask = tokens(LENGTH, LENGTH)
@@ -43,7 +65,7 @@ def test_decoding_with_a_cache_gives_the_logits_of_the_full_pass(scheme, residua
     np.testing.assert_allclose(np.concatenate(got, 1), expected, atol=3e-5)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", schemes("prompts of unequal length"))
 def test_padding_on_the_left_changes_nothing(scheme):
     model = decoder(position=scheme, residual="pre_norm")
     ids, mask = tokens(4)
@@ -54,7 +76,7 @@ def test_padding_on_the_left_changes_nothing(scheme):
     np.testing.assert_allclose(numpy(model.logits(hidden))[:, 3:], expected, atol=3e-5)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", schemes("decoder"))
 def test_a_token_does_not_see_what_comes_after_it(scheme):
     model = decoder(position=scheme, residual="parallel")
     ids, mask = tokens(LENGTH, LENGTH)
@@ -65,7 +87,7 @@ def test_a_token_does_not_see_what_comes_after_it(scheme):
     assert np.abs(before[:, 4:] - after[:, 4:]).max(axis=(0, 2)).min() > 1e-3
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", schemes("encoder"))
 def test_only_an_encoder_without_positions_cannot_tell_the_order(scheme):
     keras.utils.set_random_seed(1)
     model = models.TransformerEncoder(tiny_config(position=scheme, num_segments=0))
@@ -78,6 +100,52 @@ def test_only_an_encoder_without_positions_cannot_tell_the_order(scheme):
     )
     difference = np.abs(straight[:, order] - permuted).max()
     assert difference < 1e-5 if scheme == "none" else difference > 1e-2
+
+
+@pytest.mark.parametrize("scheme", schemes("encoder"))
+def test_tokens_permuted_with_their_positions_give_permuted_states(scheme):
+    keras.utils.set_random_seed(1)
+    model = models.TransformerEncoder(tiny_config(position=scheme, num_segments=0))
+    ids, mask = tokens(LENGTH)
+    order = np.array([3, 0, 6, 1, 5, 2, 4], "int32")
+    expected = numpy(
+        model({"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": mask})["sequence_output"]
+    )
+    x = model.embed(ids[:, order], position_ids=order[None])
+    tensors = parts.attention_tensors(model.positions, model.mask(mask), x, order[None])
+    for block in model.blocks:
+        x = block(x, **tensors)
+    np.testing.assert_allclose(numpy(x), expected[:, order], atol=1e-5)
+
+
+def long_tokens():
+    ids = 1 + integers(VOCABULARY - 1, 1, tiny_config().max_length + 2)
+    return {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": np.ones_like(ids)}
+
+
+@pytest.mark.parametrize("scheme", schemes("beyond `max_length`"))
+def test_a_scheme_without_a_table_has_no_last_position(scheme):
+    model = models.TransformerEncoder(tiny_config(position=scheme))
+    assert np.isfinite(numpy(model(long_tokens())["sequence_output"])).all()
+
+
+@pytest.mark.parametrize("scheme", schemes("beyond `max_length`", says="no"))
+def test_a_table_of_positions_ends(scheme):
+    with pytest.raises(ValueError, match="has 12 positions"):
+        models.TransformerEncoder(tiny_config(position=scheme))(long_tokens())
+
+
+def test_the_table_of_schemes_is_whole():
+    assert set(TABLE) == set(models.config.SCHEMES)
+    for scheme, row in TABLE.items():
+        layer = parts.create_positions(tiny_config(position=scheme), bidirectional=True)
+        assert row["layer"] == (f"`{type(layer).__name__}`" if layer else "")
+        given = {"embedding": "added to the embeddings", "attention_bias": "part of `attention_bias`"}
+        received = given.get(layer.role, f"`{layer.role}`") if layer else "nothing"
+        assert row["what the blocks receive"] == received
+        assert set(list(row.values())[3:]) <= {"yes", "no"}
+    tested = {"encoder", "decoder", "decoder with a cache", "encoder-decoder", "prompts of unequal length"}
+    assert set(list(row)[3:]) == tested | {"beyond `max_length`"}
 
 
 @pytest.mark.parametrize("scheme", ["rotary", "relative_bias", "alibi", "relative_keys"])
@@ -114,7 +182,7 @@ def both(share_embeddings=True, **changes):
 
 
 @pytest.mark.parametrize("residual", ["post_norm", "pre_norm"])
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", schemes("encoder-decoder"))
 def test_an_encoder_decoder_decodes_with_a_cache_as_without(scheme, residual):
     model = both(position=scheme, residual=residual)
     (source, source_mask), (target, target_mask) = tokens(5, 3), tokens(LENGTH, LENGTH, seed=1)
