@@ -16,8 +16,8 @@ import libraries
 import rounds
 
 LENGTH = 512
-BATCH = 4
-STEPS = 3
+BATCH = 2
+STEPS = 2
 CONTESTANTS = ("kept", "recomputed", "kept_compiled", "recomputed_compiled")
 
 

@@ -157,9 +157,12 @@ class Rounds:
             self.result = before
 
     def missing(self, case: str, index: int, names: Sequence[str]) -> list[str]:
-        """Returns the contestants that have not yet measured a case in a round."""
+        """Returns the contestants that are to measure a case in a round: all, unless all of them have.
+
+        A round that was interrupted starts anew: what was measured at another hour is not side by side.
+        """
         rounds = self.result["rounds"].get(case, [])
-        return [name for name in names if index >= len(rounds) or name not in rounds[index]]
+        return [] if index < len(rounds) and all(name in rounds[index] for name in names) else list(names)
 
     def add(self, case: str, index: int, name: str, measured: dict) -> None:
         """Keeps one measurement."""
@@ -197,6 +200,7 @@ class Rounds:
                 "median": round(statistics.median(values), 3),
                 "least": round(min(values), 3),
                 "most": round(max(values), 3),
+                "rounds": len(values),
             }
             for name, values in found.items()
             if values

@@ -1,11 +1,14 @@
 """The benchmarks run from their command lines, at tiny sizes; rounds are kept, and contestants have equal sizes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.test_readme import is_measured, numbers_of
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -94,9 +97,10 @@ def test_ratios_compare_within_a_round(tmp_path):
         kept.add("case", index, "ours", {"seconds": ours})
         kept.add("case", index, "theirs", {"seconds": theirs})
     kept.add("case", 2, "theirs", {"seconds": 1.0})
-    assert kept.ratios("case")["theirs"] == {"median": 2.5, "least": 2.0, "most": 3.0}
+    assert kept.ratios("case")["theirs"] == {"median": 2.5, "least": 2.0, "most": 3.0, "rounds": 2}
     again = rounds.Rounds(tmp_path / "kept.json", {"length": 1})
-    assert again.missing("case", 2, ["ours", "theirs"]) == ["ours"]
+    assert again.missing("case", 1, ["ours", "theirs"]) == []
+    assert again.missing("case", 2, ["ours", "theirs"]) == ["ours", "theirs"], "an interrupted round starts anew"
     with pytest.raises(SystemExit, match="other settings"):
         rounds.Rounds(tmp_path / "kept.json", {"length": 2})
 
@@ -105,3 +109,14 @@ def test_an_unknown_name_is_refused():
     assert rounds.chosen(["ours", "ours_jax", "theirs"], "ours*") == ["ours", "ours_jax"]
     with pytest.raises(SystemExit, match="nobody"):
         rounds.chosen(["ours"], "nobody")
+
+
+def test_figures_of_the_tables_in_the_documentation_are_measured():
+    measured = []
+    for name in ("library_speed", "generation_speed"):
+        summary = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["summary"]
+        measured += numbers_of(summary)
+    lines = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").splitlines()
+    shown = {number for line in lines if line.startswith("|") for number in re.findall(r"\d+\.\d+", line)}
+    assert len(shown) > 50
+    assert not sorted(number for number in shown if not is_measured(number, measured))
