@@ -56,7 +56,9 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
         )
     present = {file.name for file in path.iterdir()}
     backend = read_json(path / TOKENIZER_FILE)
-    kind = (backend.get("model") or {}).get("type")
+    model = backend.get("model") or {}
+    # Files of older versions do not name the model's type.
+    kind = model.get("type", "WordPiece" if "continuing_subword_prefix" in model else None)
     if present & set(sentence_piece_files.MODEL_FILES):
         return SentencePieceTokenizer.load(path)
     if byte_level_files.MERGES_FILE in present or (kind == "BPE" and "ByteLevel" in str(backend.get("pre_tokenizer"))):
@@ -65,7 +67,7 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
         return WordPieceTokenizer.load(path)
     names = [VOCABULARY_FILE, f"{byte_level_files.VOCABULARY_FILE} and {byte_level_files.MERGES_FILE}"]
     wanted = ", ".join([*names, *sentence_piece_files.MODEL_FILES])
-    if kind is not None:
+    if backend:
         raise ValueError(
             f"A {TOKENIZER_FILE} can be loaded alone if its model is WordPiece or byte-level BPE; otherwise put the "
             f"original files beside it ({wanted}). Received: {path} with a model of type {kind!r}."

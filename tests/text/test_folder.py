@@ -125,6 +125,13 @@ def test_the_settings_of_tokenizer_json_count_where_the_config_is_silent(minilm_
     assert (packer.tokenizer.lowercase, packer.tokenizer.strip_accents, packer.max_length) == (True, True, 512)
 
 
+def test_a_tokenizer_json_of_an_older_version_names_no_type(tmp_path):
+    vocabulary = {t: i for i, t in enumerate(VOCABULARY)}
+    write(tmp_path, tokenizer=wordpiece(model={"continuing_subword_prefix": "##", "vocab": vocabulary}))
+    expected = WordPieceTokenizer(VOCABULARY).tokenize(TEXT).to_list()
+    assert TextPacker.load(tmp_path).tokenizer.tokenize(TEXT).to_list() == expected
+
+
 def test_defaults_are_those_of_bert(tmp_path):
     write(tmp_path, vocab=VOCABULARY)
     packer = TextPacker.load(tmp_path)
@@ -150,15 +157,18 @@ def wordpiece(**changes):
     [
         ({"tokenizer_config": "{"}, "must be JSON"),
         ({"tokenizer_config": "[]"}, "must hold a JSON object.*with a list"),
-        ({"tokenizer": wordpiece(model={"type": "BPE"})}, "Only WordPiece.*of type 'BPE'"),
-        ({"tokenizer": wordpiece(model={"vocab": {}})}, "Only WordPiece.*of type None"),
+        ({"tokenizer": wordpiece(model={"type": "BPE"})}, "WordPiece or byte-level BPE.*of type 'BPE'"),
+        ({"tokenizer": wordpiece(model={"vocab": {}})}, "WordPiece or byte-level BPE.*of type None"),
         ({"tokenizer": wordpiece(model={"type": "WordPiece", "continuing_subword_prefix": "@@"})}, "with '@@'"),
         ({"tokenizer": wordpiece(normalizer={"type": "NFC"})}, "BERT's normalizer.*with 'NFC'"),
         ({"tokenizer": wordpiece(normalizer={"type": "BertNormalizer", "clean_text": False})}, "clean_text=False"),
         ({"tokenizer": wordpiece(pre_tokenizer={"type": "Whitespace"})}, "split words as BERT does.*'Whitespace'"),
         ({"tokenizer": wordpiece(model={"type": "WordPiece", "vocab": {"a": 0, "b": 2}})}, "ids of a vocabulary"),
         ({"tokenizer": wordpiece(added_tokens=[{"id": 9, "content": "<e1>"}])}, "five special tokens.*'<e1>' added"),
-        ({"tokenizer_config": {"added_tokens_decoder": {"9": {"content": "<e1>"}}}}, "'<e1>' added"),
+        (
+            {"tokenizer_config": {"added_tokens_decoder": {"9": {"content": "<e1>"}}}, "vocab": VOCABULARY},
+            "'<e1>' added",
+        ),
         ({"tokenizer_config": {"mask_token": "<mask>"}, "vocab": VOCABULARY}, "without <mask>"),
     ],
     ids=str,
@@ -172,5 +182,5 @@ def test_another_tokenizer_is_refused(files, message, tmp_path):
 def test_missing_files_are_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder with a tokenizer"):
         TextPacker.load(tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="which has neither"):
+    with pytest.raises(FileNotFoundError, match="which has nothing"):
         TextPacker.load(tmp_path)

@@ -188,7 +188,12 @@ def test_a_run_killed_again_and_again_goes_on(seed, points, reviews, finished, t
     process = command(*arguments)
     assert process.returncode == 0, process.stderr
     assert same_result(tmp_path / "run", finished)
-    assert sorted(os.listdir(tmp_path / "run" / "export")) == ["report.json", "saved_model"]
+    assert sorted(os.listdir(tmp_path / "run" / "export")) == [
+        "report.html",
+        "report.json",
+        "saved_model",
+        "serving",
+    ]
     assert os.listdir(tmp_path / "run" / "export" / "saved_model") == ["1"]
 
 
