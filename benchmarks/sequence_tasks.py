@@ -36,7 +36,7 @@ class Setting:
     num_layers: int = 3
     position: str = "rotary"
     batch: int = 64
-    steps: int = 2000
+    steps: int = 3000
     learning_rate: float = 3e-3
     initializer_range: float = 0.1
 
@@ -56,24 +56,23 @@ def padded(rows: list) -> np.ndarray:
     return result
 
 
-def prompt(kind: str, source: np.ndarray) -> list[int]:
-    """Returns what the encoder reads, or what the decoder goes on from."""
-    return [*source.tolist(), STOP if kind == "encoder_decoder" else START]
+def prompt(source: np.ndarray) -> list[int]:
+    """Returns what the encoder reads, or what the decoder goes on from; its ends tell positions by distance."""
+    return [START, *source.tolist(), STOP]
 
 
 def examples(kind: str, task: str, sources: list) -> tuple[dict, dict, dict]:
     """Returns inputs, labels, and weights that count the tokens of the answers only."""
     answers = [[*TASKS[task](source).tolist(), STOP] for source in sources]
+    prompts = [prompt(source) for source in sources]
     if kind == "decoder":
-        prompts = [prompt(kind, source) for source in sources]
         tokens = padded([p + a for p, a in zip(prompts, answers, strict=True)])
         unread = [len(p) - 1 for p in prompts]
         inputs = {"token_ids": tokens[:, :-1]}
     else:
         tokens = padded([[START, *answer] for answer in answers])
         unread = [0] * len(answers)
-        sources = padded([prompt(kind, source) for source in sources])
-        inputs = {"encoder_token_ids": sources, "decoder_token_ids": tokens[:, :-1]}
+        inputs = {"encoder_token_ids": padded(prompts), "decoder_token_ids": tokens[:, :-1]}
     masks = {
         name.replace("token_ids", "padding_mask"): (ids != PADDING).astype("int32") for name, ids in inputs.items()
     }
@@ -105,7 +104,7 @@ def build(setting: Setting, kind: str):
         "vocabulary_size": FIRST_SYMBOL + setting.symbols,
         "hidden_dim": setting.hidden_dim,
         "num_layers": setting.num_layers,
-        "max_length": 2 * setting.longest + 2,
+        "max_length": 2 * setting.longest + 3,
         "position": setting.position,
         "residual": "pre_norm",
         "dropout": 0.0,
@@ -135,7 +134,7 @@ def exact(setting: Setting, model, kind: str, task: str, sources: list) -> float
     options = {"max_new_tokens": setting.longest + 1, "stop_token_ids": STOP}
     if kind == "encoder_decoder":
         options["start_token_id"] = START
-    prompts = [prompt(kind, source) for source in sources]
+    prompts = [prompt(source) for source in sources]
     parts = [generate(model, prompts[i : i + 200], **options) for i in range(0, len(prompts), 200)]
     answers = [answer for part in parts for answer in part.to_lists()]
     right = [[*TASKS[task](source).tolist(), STOP] == answer for source, answer in zip(sources, answers, strict=True)]

@@ -18,9 +18,16 @@ from tests.cases.discovery import our_classes
 FROM_KERAS = {"name", "dtype", "trainable"}
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=CASES, ids=str, scope="module")
 def case(request):
     return request.param
+
+
+@pytest.fixture(scope="module")
+def layer(case):
+    """The layer or model after its first call; one for all tests, which may change its weights."""
+    keras.utils.set_random_seed(0)
+    return built(case)
 
 
 def plain_attributes(layer, names):
@@ -37,8 +44,7 @@ def test_every_public_layer_and_model_has_a_case():
     assert with_case - classes == set(), "not public any more"
 
 
-def test_config_goes_through_json_and_back(case):
-    layer = case.build()
+def test_config_goes_through_json_and_back(layer):
     config = layer.get_config()
     copy = type(layer).from_config(json.loads(json.dumps(config)))
     assert type(copy) is type(layer)
@@ -53,7 +59,7 @@ def test_config_goes_through_json_and_back(case):
 def test_arguments_of_the_case_reach_the_config(case):
     """A config that reports a default instead of what was given is as bad as one that drops it."""
     arguments = case.arguments()
-    config = case.build().get_config()
+    config = case.cls(**arguments).get_config()
     for name, value in arguments.items():
         if dataclasses.is_dataclass(value):
             value = dataclasses.asdict(value)
@@ -63,8 +69,7 @@ def test_arguments_of_the_case_reach_the_config(case):
         assert config[name] == value, name
 
 
-def test_class_is_registered_and_deserializes(case):
-    layer = case.build()
+def test_class_is_registered_and_deserializes(layer):
     assert keras.saving.get_registered_name(type(layer)) == f"keras_transformer>{type(layer).__name__}"
     data = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
     assert type(keras.saving.deserialize_keras_object(data)) is type(layer)
@@ -81,8 +86,7 @@ def test_weights_are_those_counted_by_hand_and_all_created_by_build(case):
     assert model.built
 
 
-def test_saved_file_gives_the_same_outputs(case, tmp_path):
-    layer = built(case)
+def test_saved_file_gives_the_same_outputs(case, layer, tmp_path):
     rng = np.random.default_rng(3)
     layer.set_weights(  # not the initial values, so that a weight that is not saved is seen
         [w + rng.normal(size=w.shape).astype(w.dtype) * 0.1 if w.dtype.kind == "f" else w for w in layer.get_weights()]
@@ -96,8 +100,7 @@ def test_saved_file_gives_the_same_outputs(case, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_computed_shapes_are_the_real_ones(case):
-    layer = built(case)
+def test_computed_shapes_are_the_real_ones(case, layer):
     inputs = case.inputs()
     real = [tuple(output.shape) for output in call(layer, inputs)]
     symbolic = [tuple(output.shape) for output in call(layer, symbolic_inputs(case))]
@@ -126,7 +129,7 @@ def shapes_of(computed):
 def test_wrong_arguments_say_what_was_received(case):
     """Every constructor refuses an argument that it does not know, by name."""
     with pytest.raises((TypeError, ValueError), match="no_such_argument"):
-        type(case.build())(**case.arguments(), no_such_argument=1)
+        case.cls(**case.arguments(), no_such_argument=1)
 
 
 def test_every_other_class_that_a_file_may_hold_has_a_case():

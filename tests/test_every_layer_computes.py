@@ -10,11 +10,6 @@ from tests.cases.calls import arrays, built, call, is_float, training_options
 from tests.helpers import floats
 
 
-@pytest.fixture(params=CASES, ids=str)
-def case(request):
-    return request.param
-
-
 class Step:
     """A training step of one case up to the gradients, with dropout that draws the same at every call."""
 
@@ -112,13 +107,12 @@ def test_gradients_agree_with_finite_differences(step):
 
 
 @pytest.mark.parametrize(("policy", "share"), [("mixed_bfloat16", 1), ("mixed_float16", 1 / 4)])
-def test_half_precision_gives_the_values_of_float32(case, policy, share):
-    reference = built(case)
-    inputs = case.inputs()
-    expected = arrays(call(reference, inputs))
+def test_half_precision_gives_the_values_of_float32(step, policy, share):
+    case, inputs = step.case, step.inputs
+    expected = arrays(call(step.layer, inputs))
     keras.config.set_dtype_policy(policy)
     layer = built(case)
-    layer.set_weights(reference.get_weights())
+    layer.set_weights(step.layer.get_weights())
     assert all(w.dtype == "float32" for w in layer.trainable_weights)
     outputs = call(layer, inputs)
     float32 = case.float32 if isinstance(case.float32, tuple) else [case.float32] * len(outputs)
@@ -141,9 +135,8 @@ def padded_longer(case, inputs, mask_name, extra):
     return longer
 
 
-def test_padding_does_not_change_the_answer(case):
-    layer = built(case)
-    inputs = case.inputs()
+def test_padding_does_not_change_the_answer(step):
+    case, layer, inputs = step.case, step.layer, step.case.inputs()
     masks = {name for name in inputs if name.endswith("padding_mask") and "example_ids" not in inputs}
     assert masks == set(case.masks)
     expected = arrays(call(layer, inputs))
@@ -158,8 +151,8 @@ def test_padding_does_not_change_the_answer(case):
                 np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_a_row_of_padding_only_is_finite_and_disturbs_no_other(case):
-    layer = built(case)
+def test_a_row_of_padding_only_is_finite_and_disturbs_no_other(step):
+    case, layer = step.case, step.layer
     expected = arrays(call(layer, case.inputs()))
     for name in case.masks:
         inputs = case.inputs()

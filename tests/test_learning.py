@@ -37,14 +37,14 @@ def test_a_batch_asks_for_the_answer_and_nothing_else(task, answer):
     padding, start, stop = sequence_tasks.PADDING, sequence_tasks.START, sequence_tasks.STOP
     inputs, labels, weights = sequence_tasks.examples("decoder", task, [source, source[:2]])
     tokens, counted = inputs["token_ids"][0], weights["logits"][0] > 0
-    assert tokens.tolist() == [*source, start, *answer]
+    assert tokens.tolist() == [start, *source, stop, *answer]
     assert labels["logits"][0][counted].tolist() == [*answer, stop]
     # What is asked for comes after what may be read.
-    assert tokens[counted].tolist() == [start, *answer]
+    assert tokens[counted].tolist() == [stop, *answer]
     assert weights["logits"].mean() == pytest.approx(1)
     inputs, labels, weights = sequence_tasks.examples("encoder_decoder", task, [source, source[:2]])
-    assert inputs["encoder_token_ids"].tolist() == [[*source, stop], [7, 9, stop, padding, padding]]
-    assert inputs["encoder_padding_mask"].tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
+    assert inputs["encoder_token_ids"].tolist() == [[start, *source, stop], [start, 7, 9, stop, padding, padding]]
+    assert inputs["encoder_padding_mask"].tolist() == [[1] * 6, [1, 1, 1, 1, 0, 0]]
     assert inputs["decoder_token_ids"][0].tolist() == [start, *answer]
     assert labels["logits"][0].tolist() == [*answer, stop]
     assert (weights["logits"] > 0).sum(axis=1).tolist() == [5, 3]
@@ -53,7 +53,7 @@ def test_a_batch_asks_for_the_answer_and_nothing_else(task, answer):
 def test_sequences_that_are_held_out_stand_in_no_batch():
     def rows(held_out):
         inputs, _, _ = next(sequence_tasks.batches(SMALL, "encoder_decoder", "copy", held_out))
-        return [tuple(row[:-1]) for row in inputs["encoder_token_ids"].tolist()]
+        return [tuple(row[1:-1]) for row in inputs["encoder_token_ids"].tolist()]
 
     before = rows(set())
     assert rows({before[3]}) == [row for row in before if row != before[3]]
