@@ -36,7 +36,7 @@ class Setting:
     num_layers: int = 3
     position: str = "rotary"
     batch: int = 64
-    steps: int = 3000
+    steps: int = 4500
     learning_rate: float = 3e-3
     initializer_range: float = 0.1
 

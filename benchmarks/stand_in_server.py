@@ -132,10 +132,15 @@ class StandIn:
         self.grpc_server.start()
 
     def _start_rest(self, port):
-        self.rest_server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _rest_handler(self))
-        self.rest_server.daemon_threads = True
+        self.rest_server = _RestServer(("127.0.0.1", port), _rest_handler(self))
         self.rest_port = self.rest_server.server_address[1]
         threading.Thread(target=self.rest_server.serve_forever, daemon=True).start()
+
+
+class _RestServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    # Clients that come at once wait for their turn: the five of the base class are refused from the sixth on.
+    request_queue_size = 128
 
 
 PATH = re.compile(

@@ -15,6 +15,7 @@ import urllib.request
 import numpy as np
 import pytest
 
+from benchmarks import serving_soak
 from benchmarks.stand_in_server import StandIn
 from keras_transformer.export import client
 from tests.export.tiny_pipeline import TEXTS
@@ -140,23 +141,33 @@ def test_hard_texts_differ_so_that_the_test_above_means_something(alone):
     assert len(set(np.round(probabilities, 4))) >= 5
 
 
-def test_many_clients_at_once_get_their_own_answers(reviews):
-    asked, pipeline = reviews
+def together(ask, pipeline):
+    """Asks for 64 texts from 16 threads, and compares the probabilities."""
     words = ["good", "bad", "the film was", "a great story and actor", "not it"]
     texts = [" ".join(words[j % 5] for j in range(i, i + 1 + i % 9)) for i in range(64)]
-    expected = pipeline.probabilities(texts)
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        answers = list(threads.map(lambda text: asked.predict([text])["probabilities"][0], texts))
-    np.testing.assert_allclose(answers, expected, atol=1e-5)
+        answers = list(threads.map(ask, texts))
+    np.testing.assert_allclose(answers, pipeline.probabilities(texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("batching", [False, True], ids=["alone", "batching"])
+def test_many_clients_at_once_get_their_own_answers(served, batching):
+    """With the server in a process of its own, as servers are."""
+    folder, pipeline = served("single_label").folder / "saved_model", served("single_label").pipeline
+    with serving_soak.running_server(folder, batching) as (_, ports):
+        for address in (f"grpc://localhost:{ports['grpc']}", f"http://localhost:{ports['rest']}"):
+            with client.connect(address, timeout=PLENTY) as asked:
+                together(lambda text, asked=asked: asked.predict([text])["probabilities"][0], pipeline)
 
 
 def test_batches_are_formed_of_the_requests_of_several_clients(batching):
     stand_in, pipeline = batching
-    batcher = stand_in.servables[1].batcher
-    before = batcher.batches
-    with client.connect(url(stand_in, "grpc"), "reviews", timeout=PLENTY) as asked:
-        test_many_clients_at_once_get_their_own_answers((asked, pipeline))
-    assert 8 <= batcher.batches - before < 64
+    servable = stand_in.servables[1]
+    definition = servable.definitions["serving_default"]
+    inputs, output = definition.inputs["text"].name, definition.outputs["probabilities"].name
+    before = servable.batcher.batches
+    together(lambda text: servable.run({inputs: np.array([text.encode()], object)}, [output])[0][0], pipeline)
+    assert 8 <= servable.batcher.batches - before < 64
 
 
 def test_metadata_and_versions(reviews):
