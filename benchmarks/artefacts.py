@@ -75,10 +75,11 @@ def measure(pipeline, held_out, lengths, precisions, calls: int, onnx_models, fo
     """
     from keras_transformer.export.accuracy import compare, logits_of
     from keras_transformer.export.checks import token_batch
+    from keras_transformer.export.conversion import convert
     from keras_transformer.export.operators import tflite_operators, xnnpack_partitions
     from keras_transformer.export.runners import open_tflite
     from keras_transformer.export.signatures import Contract
-    from keras_transformer.export.tflite import convert, dynamic_token_model, token_model
+    from keras_transformer.export.tflite import dynamic_token_model, token_model
 
     def contract_of(length: int) -> Contract:
         return Contract(pipeline.kind, pipeline.class_names, pipeline.temperature, pipeline.threshold, length)

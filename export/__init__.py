@@ -13,9 +13,11 @@ _MODULES = (
     "accuracy",
     "checks",
     "client",
+    "conversion",
     "deviations",
     "differences",
     "exporter",
+    "file_kinds",
     "generator",
     "held_out",
     "low_bits",
@@ -23,9 +25,10 @@ _MODULES = (
     "mediapipe",
     "mediapipe_metadata",
     "mediapipe_tokens",
+    "onnx_file",
     "operators",
-    "phone",
     "precision",
+    "readers",
     "report",
     "report_html",
     "runners",
@@ -38,7 +41,7 @@ _MODULES = (
     "tflite",
     "tflite_file",
     "verify",
-    "verify_tflite",
+    "verify_file",
 )
 
 __all__ = ["Contract", "ServingOptions", "VerificationError", "export_generator", "export_pipeline"]

@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m keras_transformer.export",
-        description="Export a trained run to SavedModel and TFLite. Every artefact is run on stored texts and compared "
-        "with the Keras model before it gets its name.",
+        description="Export a trained run to SavedModel, TFLite and ONNX. Every artefact is run on stored texts and "
+        "compared with the Keras model before it gets its name.",
         allow_abbrev=False,
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -53,13 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="comma-separated: saved_model, tflite (token ids, and raw text), tflite_tokens, tflite_text, "
         "tflite_dynamic (token ids of any length), mediapipe (TextClassifier and TextEmbedder), mediapipe_classifier, "
-        "mediapipe_embedder (default: %(default)s)",
+        "mediapipe_embedder, onnx (default: %(default)s)",
     )
     parser.add_argument(
         "--precisions",
         default="float32,int8",
         metavar="LIST",
-        help=f"comma-separated, of the files for phones: {', '.join(PRECISIONS)} (default: %(default)s)",
+        help=f"comma-separated, of every artefact that is one file: {', '.join(PRECISIONS)} (default: %(default)s)",
     )
     parser.add_argument(
         "--held_out",

@@ -30,6 +30,18 @@ def _open(job: dict):
     """Imports what is needed, and returns the function that loads the model and returns its call."""
     import numpy as np
 
+    if job["path"].endswith(".onnx"):
+        import onnxruntime
+
+        inputs = {name: np.array(value, np.int32) for name, value in job["inputs"].items()}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job["threads"]
+
+        def load_onnx():
+            session = onnxruntime.InferenceSession(job["path"], options, providers=["CPUExecutionProvider"])
+            return lambda: session.run(None, inputs)
+
+        return load_onnx
     if os.path.isfile(job["path"]):
         from ai_edge_litert.interpreter import InterpreterWithCustomOps
 

@@ -8,22 +8,21 @@ import numpy as np
 
 from .deviations import deviations, text_logits, token_logits
 from .mediapipe_tokens import mediapipe_ids
-from .operators import fixed_length
 from .precision import Precision
-from .runners import open_saved_model, open_tflite
+from .readers import reader_of
+from .runners import open_saved_model
 from .signatures import LOGITS, TEXT_LOGITS, Contract
-from .tflite import format_of, precision_of
 
 
 def logits_of(path: pathlib.Path, pipeline, texts: list[str], contract: Contract, num_threads: int = 2) -> np.ndarray:
     """Returns the logits that an artefact gives for raw texts.
 
     Args:
-        path: A `.tflite` file, or a version folder of a SavedModel.
+        path: A `.tflite` or `.onnx` file, or a version folder of a SavedModel.
         pipeline: `TextPipeline`, whose packer makes token ids where the artefact takes them.
         texts: The texts.
         contract: `Contract` of the artefact.
-        num_threads: int, threads of a `.tflite`. Default 2.
+        num_threads: int, threads of a file. Default 2.
 
     Returns:
         Float32 array of shape (texts, num_outputs).
@@ -32,16 +31,17 @@ def logits_of(path: pathlib.Path, pipeline, texts: list[str], contract: Contract
         run = open_saved_model(path)[TEXT_LOGITS]
         parts = (texts[start : start + 32] for start in range(0, len(texts), 32))
         return np.concatenate([run(text=part)[LOGITS] for part in parts])
-    takes_text, run = open_tflite(path, num_threads)
-    served = precision_of(path).served
-    if format_of(path) == "mediapipe_classifier":
+    reader = reader_of(path)
+    takes_text, run = reader.open(path, num_threads)
+    served = reader.precision_of(path).served
+    if reader.format_of(path) == "mediapipe_classifier":
         # What a phone computes: the ids are those of MediaPipe's tokenizer.
         vocabulary = {token: i for i, token in enumerate(pipeline.packer.tokenizer.vocabulary)}
         rows = [[mediapipe_ids(text, vocabulary, contract.max_length)] for text in texts]
         return token_logits(run, rows, contract, False, served)
     if takes_text:
         return text_logits(run, texts, contract, 1, served)
-    return token_logits(run, rows_of(pipeline.packer, texts), contract, fixed_length(path) is not None, served)
+    return token_logits(run, rows_of(pipeline.packer, texts), contract, reader.fixed_length(path) is not None, served)
 
 
 def rows_of(packer, texts: list[str]) -> list[list[list[int]]]:

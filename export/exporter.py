@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .checks import with_embeddings, write_checks
+from .file_kinds import KINDS, write_files
 from .measuring import measure, refusal_entry, verify_written
-from .phone import KINDS, write_phone_files
 from .precision import Precision, choose
 from .report import write_report
 from .saved_model import write_saved_model
@@ -49,22 +49,24 @@ def export_pipeline(
     Args:
         pipeline: `TextPipeline`.
         out_dir: Folder to write to; it is created.
-        formats: Any of "saved_model", "tflite" (token ids, and raw text), "tflite_tokens", "tflite_text" and
-            "tflite_dynamic" (one row of token ids of any length). Default ("saved_model", "tflite"). "tflite" leaves
-            out a file that TFLite cannot run, and the report says why; asked for by its own name, it is an error.
+        formats: Any of "saved_model", "tflite" (token ids, and raw text), "tflite_tokens", "tflite_text",
+            "tflite_dynamic" (one row of token ids of any length), "mediapipe" ("mediapipe_classifier" and
+            "mediapipe_embedder") and "onnx" (rows of token ids of any length). Default ("saved_model", "tflite").
+            "tflite" and "mediapipe" leave out a file that their runtime cannot run, and the report says why; asked
+            for by its own name, it is an error.
         version: int above 0, of the SavedModel; None means the next free one.
         checks: Texts and their logits that every artefact must give; None computes those of `pipeline.check_texts`.
         tolerance: float, largest absolute difference of a logit or probability in float32. Default 1e-4.
         serving: `ServingOptions` of the SavedModel: name, embedding, batch sizes. Default None, the defaults.
-        precisions: Names of `precision.PRECISIONS`, for the files of phones. Default ("float32",). A file that loses
-            too much accuracy on the held-out texts is not written, and the report says why; one whose activations are
-            int8 ("full_int8") needs held-out texts.
+        precisions: Names of `precision.PRECISIONS`, for every artefact that is one file. Default ("float32",). A file
+            that loses too much accuracy on the held-out texts is not written, and the report says why; one whose
+            activations are int8 ("full_int8") needs held-out texts. ONNX files come in float32 and int8.
         held_out: `data.Examples` with which the accuracy of every artefact is measured, or None. Default None.
         speed: Whether latency and memory of every artefact are measured. Default False.
 
     Returns:
         The report: `artefacts` (for each `path`, `format`, `bytes`, `operators`, `checks`, `max_difference`,
-        `tolerance`, and of files for phones `precision`, `deviations` and `partitions`; `held_out` and `speed` where
+        `tolerance`, and of files `precision`, `deviations` and `partitions`; `held_out` and `speed` where
         they were measured), `refused`, `written` (the paths of this call), and `versions` of the software.
 
     Raises:
@@ -113,6 +115,7 @@ def export_pipeline(
     )
     wanted, refused = _expand(formats, pipeline, contract)
     chosen, unmeasured = _without_unmeasured(chosen, wanted, held_out)
+    unmeasured += _not_offered(chosen, wanted)
     rows = _check_rows(pipeline, checks)
     with staging(out_dir) as stage:
         _check_free_space(stage, pipeline.model, wanted, chosen)
@@ -163,6 +166,24 @@ def _without_unmeasured(
     if not kept and "saved_model" not in wanted:
         raise ValueError(f"Nothing can be written: {refused[0]['reason']}")
     return kept, refused
+
+
+def _not_offered(chosen: list[Precision], wanted: list[str]) -> list[dict[str, str]]:
+    """Says which files do not come in which of the chosen precisions; at least one artefact must remain."""
+    missing = [
+        (name, precision) for name in wanted if name in KINDS for precision in chosen if not _comes(name, precision)
+    ]
+    if len(missing) == len(wanted) * len(chosen):
+        name = missing[0][0]
+        raise ValueError(f"{name} comes in {', '.join(KINDS[name].offered)}. Received: {missing[0][1].name}")
+    return [
+        refusal_entry(name, precision, f"it comes in {', '.join(KINDS[name].offered)}.") for name, precision in missing
+    ]
+
+
+def _comes(name: str, precision: Precision) -> bool:
+    # Activations in int8 are left out before, with their own reason.
+    return precision.needs_examples or precision.name in KINDS[name].offered
 
 
 def _check_version(version: int | None, base: pathlib.Path) -> None:
@@ -224,7 +245,7 @@ def _write(pipeline, contract, rows, wanted, chosen, stage, serving: ServingOpti
         _write_for_servers(version, pipeline.packer, rows, serving)
     files = [name for name in wanted if name in KINDS]
     if files and chosen:
-        paths += write_phone_files(pipeline, contract, rows, files, chosen, stage)
+        paths += write_files(pipeline, contract, rows, files, chosen, stage)
     return paths
 
 
@@ -246,7 +267,7 @@ def _publish(stage, out_dir, version, entries) -> list[dict[str, Any]]:
         entries[0]["path"] = target.relative_to(out_dir).as_posix()
         if not (out_dir / files.FOLDER).exists():
             (stage / files.FOLDER).rename(out_dir / files.FOLDER)
-    for folder in {kind.folder for kind in KINDS.values()}:
-        if any((stage / folder).glob("*.tflite")):
+    for folder, kind in {kind.folder: kind for kind in KINDS.values()}.items():
+        if any((stage / folder).glob(f"*{kind.suffix}")):
             publish_replacing(stage / folder, out_dir / folder)
     return entries

@@ -8,10 +8,10 @@ from typing import Any
 from .accuracy import compare, logits_of, refusal
 from .deviations import centred
 from .precision import PRECISIONS, Precision
+from .readers import reader_of
 from .report import describe
 from .signatures import Contract
 from .speed import measure_speed
-from .tflite import precision_of
 from .verify import VerificationError, verify_one
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def verify_written(
         try:
             entries.append(describe(path, verify_one(path, tolerance), root, tolerance) | {"format": name})
         except VerificationError as error:
-            precision = precision_of(path) if path.is_file() else PRECISIONS["float32"]
+            precision = reader_of(path).precision_of(path) if path.is_file() else PRECISIONS["float32"]
             if precision.name == "float32":
                 raise
             refused.append(refusal_entry(name, precision, str(error).removeprefix(f"{path}: ")))

@@ -2,11 +2,12 @@
 
 import pathlib
 
+from .conversion import Conversion
 from .mediapipe_metadata import INPUT_NAMES, attach
 from .mediapipe_tokens import LONGEST_WORD
 from .saved_model import embedding_of, token_specs
 from .signatures import EMBEDDING, INPUTS, PROBABILITIES, Contract
-from .tflite import Conversion, cut, table_of
+from .tflite import TFLITE, cut, table_of
 from .tflite_file import read_model
 
 SPECIAL_TOKENS = {"cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]"}
@@ -73,7 +74,7 @@ def classifier_model(model, contract: Contract, files: dict[str, pathlib.Path]) 
         logits = model(dict(zip(INPUTS.values(), tensors, strict=True)), training=False)["logits"]
         return {PROBABILITIES: contract.serve(logits)[PROBABILITIES]}
 
-    return Conversion(files, function, token_specs(1, None), table=table_of(model))
+    return Conversion(TFLITE, files, function, token_specs(1, None), table=table_of(model))
 
 
 def embedder_model(model, contract: Contract, files: dict[str, pathlib.Path]) -> Conversion:
@@ -89,7 +90,7 @@ def embedder_model(model, contract: Contract, files: dict[str, pathlib.Path]) ->
         tensors = (cut(tensor, contract.max_length) for tensor in (input_word_ids, input_mask, input_type_ids))
         return {EMBEDDING: features(dict(zip(INPUTS.values(), tensors, strict=True)), training=False)[EMBEDDING]}
 
-    return Conversion(files, function, token_specs(1, None), table=table_of(model))
+    return Conversion(TFLITE, files, function, token_specs(1, None), table=table_of(model))
 
 
 def attach_to(path: pathlib.Path, pipeline, labels: tuple[str, ...]) -> None:

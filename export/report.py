@@ -6,7 +6,8 @@ import platform
 from typing import Any
 
 from .checks import token_batch
-from .operators import optimized_operators, saved_model_operators, tflite_operators, xnnpack_partitions
+from .operators import optimized_operators, saved_model_operators
+from .readers import reader_of
 from .report_html import HTML_FILE, html_of
 from .signatures import SERVING, TEXT, TOKENS
 from .staging import write_text
@@ -18,26 +19,25 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
     """Returns the entry of one verified artefact.
 
     Args:
-        path: The `.tflite` file or the version folder.
+        path: The file or the version folder.
         verified: What `verify_one` returned.
         root: Folder of the report; paths are relative to it.
         tolerance: float, the difference that was allowed.
 
     Returns:
         Dict with `path`, `format`, `bytes`, `checks`, `max_difference`, `tolerance` and `operators`; of a SavedModel
-        also `warmup_requests`; of a `.tflite` also `precision`, `deviations` and `partitions`.
+        also `warmup_requests`; of a file also `precision` and `deviations`, of a `.tflite` `partitions`.
     """
     if path.is_file():
-        size, operators = path.stat().st_size, tflite_operators(path)
+        size, details = path.stat().st_size, reader_of(path).describe(path)
     else:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         inputs = {SERVING: {TEXT: ["A short text.", "Another."]}, TOKENS: token_batch([[0, 0, 0]] * 2, 4)}
         operators = {"stored": saved_model_operators(path)}
         for name in [name for name in inputs if name in verified["max_difference"]]:
             operators[f"{name} on this CPU"] = optimized_operators(path, name, inputs[name])
-    details = {name: verified[name] for name in ("warmup_requests", "precision", "deviations") if name in verified}
-    if path.is_file():
-        details["partitions"] = xnnpack_partitions(path)
+        details = {"operators": operators}
+    details |= {name: verified[name] for name in ("warmup_requests", "precision", "deviations") if name in verified}
     return details | {
         "path": path.relative_to(root).as_posix(),
         "format": verified["format"],
@@ -45,7 +45,6 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
         "checks": verified["checks"],
         "max_difference": verified["max_difference"],
         "tolerance": tolerance,
-        "operators": operators,
     }
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from .checks import read_checks, token_batch
-from .operators import fixed_length
-from .runners import open_tflite
+from .readers import reader_of
 from .signatures import TEXT, Contract
 
 THREADS = (1, 2)
@@ -22,7 +21,7 @@ def measure_speed(path: str | pathlib.Path, calls: int = CALLS) -> dict[str, Any
     """Times an artefact with one text at a time: of the check texts that lie beside it, the one of median length.
 
     Args:
-        path: str or path of a `.tflite` file, or of the version folder of a SavedModel.
+        path: str or path of a `.tflite` or `.onnx` file, or of the version folder of a SavedModel.
         calls: int, calls that are timed, after three that are not. Default 50.
 
     Returns:
@@ -39,11 +38,11 @@ def measure_speed(path: str | pathlib.Path, calls: int = CALLS) -> dict[str, Any
     checks = read_checks(beside)
     check = sorted(checks, key=lambda row: len(row["rows"][0]))[len(checks) // 2]
     tokens = padded = len(check["rows"][0])
-    takes_text = path.is_dir() or open_tflite(path)[0]
+    takes_text = path.is_dir() or reader_of(path).open(path, None)[0]
     if takes_text:
         inputs = {TEXT: [check["text"]]}
     else:
-        padded = fixed_length(path) or tokens
+        padded = reader_of(path).fixed_length(path) or tokens
         batch = token_batch(check["rows"][:1], min(padded, Contract.load(beside).max_length))
         inputs = {name: values.tolist() for name, values in batch.items()}
     result: dict[str, Any] = {"tokens": tokens, "padded": padded, "calls": calls, "threads": {}}

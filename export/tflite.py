@@ -1,20 +1,17 @@
 """Writes `.tflite` files in several precisions: token ids in, or raw strings in with the packer inside; no Flex."""
 
 import dataclasses
-import json
 import pathlib
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from . import low_bits
+from .conversion import Conversion, Target
 from .operators import VARIABLE_OPERATORS, fixed_length, tflite_operators
 from .precision import PRECISIONS, Precision
-from .saved_model import score_function, text_function, text_specs, token_function, token_specs, write_archive
-from .signatures import EMBEDDING, LOGITS, PROBABILITIES, SERVING, TEXT, Contract
+from .saved_model import score_function, text_function, text_specs, token_function, token_specs
+from .signatures import EMBEDDING, LOGITS, PROBABILITIES, TEXT, Contract
 from .tflite_file import Graph, read_model, write_model
 
 TEXT_OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFText>ByteSplitWithOffsets")
@@ -22,27 +19,6 @@ TEXT_OPERATORS = ("FastBertNormalize", "FastWordpieceTokenizeWithOffsets", "TFTe
 FULL_INT8_MASK = -30.0
 """Added to the score of a masked key where activations are int8: -30000 would take all 256 steps for itself."""
 _MARK = "keras_transformer"
-
-
-@dataclasses.dataclass(frozen=True)
-class Conversion:
-    """One function that becomes a `.tflite` file in each of several precisions.
-
-    Args:
-        files: Name of the precision -> the file.
-        function: Function of named tensors that becomes the file's one signature.
-        specs: Its inputs, list of `tf.TensorSpec`.
-        custom_operators: Names of the operators that it may need beside TFLite's own.
-        table: The table of token embeddings, float32 of shape (vocabulary_size, dim); for int4.
-        examples: Input name -> int32 array with the examples first; for full_int8.
-    """
-
-    files: dict[str, pathlib.Path]
-    function: Callable
-    specs: list
-    custom_operators: tuple[str, ...] = ()
-    table: np.ndarray | None = None
-    examples: dict[str, np.ndarray] | None = None
 
 
 def token_model(model, contract: Contract, files: dict[str, pathlib.Path]) -> Conversion:
@@ -54,7 +30,7 @@ def token_model(model, contract: Contract, files: dict[str, pathlib.Path]) -> Co
         files: Name of the precision -> file to write.
     """
     function = token_function(score_function(model), contract)
-    return Conversion(files, function, token_specs(1, contract.max_length), table=table_of(model))
+    return Conversion(TFLITE, files, function, token_specs(1, contract.max_length), table=table_of(model))
 
 
 def dynamic_token_model(model, contract: Contract, files: dict[str, pathlib.Path]) -> Conversion:
@@ -72,7 +48,7 @@ def dynamic_token_model(model, contract: Contract, files: dict[str, pathlib.Path
     def function(input_word_ids, input_mask, input_type_ids):
         return serve(*(cut(tensor, contract.max_length) for tensor in (input_word_ids, input_mask, input_type_ids)))
 
-    return Conversion(files, function, token_specs(1, None), table=table_of(model))
+    return Conversion(TFLITE, files, function, token_specs(1, None), table=table_of(model))
 
 
 def text_model(model, packer, contract: Contract, files: dict[str, pathlib.Path]) -> Conversion:
@@ -91,7 +67,7 @@ def text_model(model, packer, contract: Contract, files: dict[str, pathlib.Path]
     if reason:
         raise ValueError(reason)
     function = text_function(score_function(model), packer, lambda logits: contract.serve(logits) | {LOGITS: logits})
-    return Conversion(files, function, text_specs(), TEXT_OPERATORS, table_of(model))
+    return Conversion(TFLITE, files, function, text_specs(), TEXT_OPERATORS, table_of(model))
 
 
 def full_int8_model(model, contract: Contract, path: pathlib.Path, examples: dict[str, np.ndarray]) -> Conversion:
@@ -122,39 +98,6 @@ def text_model_refused(packer) -> str | None:
 def table_of(model) -> np.ndarray:
     """Returns the table of token embeddings of a model, float32 of shape (vocabulary_size, dim)."""
     return np.array(model.encoder.embeddings.tokens.table, np.float32)
-
-
-def convert(conversions: Sequence[Conversion], scratch_dir: str | pathlib.Path) -> None:
-    """Writes `.tflite` files, unchecked but for their operators; `export_pipeline` writes, verifies and renames them.
-
-    Args:
-        conversions: The files to write.
-        scratch_dir: Folder for temporary files, as large as the weights once for each conversion.
-
-    Raises:
-        RuntimeError: If TensorFlow cannot convert the model, or drops its weights.
-        OSError: If the files cannot be written.
-    """
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=scratch_dir) as scratch:
-        jobs = []
-        for i, conversion in enumerate(conversions):
-            source = f"{scratch}/{i}"
-            write_archive({SERVING: (conversion.function, conversion.specs)}, source)
-            # The files of fewer bits are made of that in int8.
-            bases = dict.fromkeys(_base(PRECISIONS[name]) for name in conversion.files)
-            job = {"source": source, "custom_operators": bool(conversion.custom_operators)}
-            if conversion.examples is not None:
-                job["examples"] = f"{scratch}/{i}.npz"
-                np.savez(job["examples"], **conversion.examples)
-            jobs += [job | {"precision": base, "target": f"{source}_{base}.tflite"} for base in bases]
-        _run(jobs)
-        for i, conversion in enumerate(conversions):
-            for name, path in conversion.files.items():
-                precision = PRECISIONS[name]
-                _finish(f"{scratch}/{i}_{_base(precision)}.tflite", path, precision, conversion.table)
-    for conversion in conversions:
-        for path in conversion.files.values():
-            check_operators(path, conversion.custom_operators)
 
 
 def precision_of(path: str | pathlib.Path) -> Precision:
@@ -230,28 +173,20 @@ def _base(precision: Precision) -> str:
     return "int8" if precision.table_bits or precision.weight_bits else precision.name
 
 
-def _finish(source: str, target: pathlib.Path, precision: Precision, table: np.ndarray | None) -> None:
-    """Quantises what TensorFlow leaves, and notes the precision in the file."""
+def _finish(source: str, path: pathlib.Path, precision: Precision, conversion: Conversion) -> None:
+    """Quantises what TensorFlow leaves, notes the precision in the file, and looks at its operators."""
     model = read_model(source)
     if _base(precision) == "int8":
         graph = Graph(model)
         if precision.table_bits:
-            low_bits.quantize_table(graph, table, precision.table_bits)
+            low_bits.quantize_table(graph, conversion.table, precision.table_bits)
         if precision.weight_bits:
             low_bits.quantize_dense(graph, precision.weight_bits)
         low_bits.quantize_constants(graph)
     model.description = f"{_MARK} {precision.name}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_model(model, target)
+    write_model(model, path)
+    check_operators(path, conversion.custom_operators)
 
 
-def _run(jobs: list[dict]) -> None:
-    script = pathlib.Path(__file__).with_name("_convert.py")
-    # -P: the folder of the script holds modules whose names must not hide others.
-    command = [sys.executable, "-P", str(script), json.dumps(jobs)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
-        cause = lines[-1] if lines and result.returncode == 1 else "the process was killed, perhaps for lack of memory"
-        error = OSError if cause.startswith("OSError") else RuntimeError
-        raise error(f"The TFLite conversion failed (exit status {result.returncode}): {cause}")
+TFLITE = Target("tflite", _base, _finish)
+"""How `.tflite` files are made."""

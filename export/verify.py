@@ -8,19 +8,20 @@ from typing import Any
 from .checks import read_checks
 from .differences import TOLERANCE
 from .generator import GENERATION_FILE, verify_generator
+from .readers import READERS
 from .runners import open_saved_model
 from .serving.files import check_batching
 from .serving.warmup import replay
 from .signatures import Contract
 from .tasks import task_of
-from .verify_tflite import VerificationError, verify_tflite
+from .verify_file import VerificationError, verify_file
 
 
 def verify(path: str | pathlib.Path, tolerance: float = TOLERANCE) -> list[dict[str, Any]]:
     """Verifies an artefact with the check texts that are stored beside it.
 
     Args:
-        path: A `.tflite` file, a version folder of a SavedModel, or a folder that holds such artefacts.
+        path: A `.tflite` or `.onnx` file, a version folder of a SavedModel, or a folder that holds such artefacts.
         tolerance: float, largest absolute difference of a logit or probability. Default 1e-4.
 
     Returns:
@@ -33,14 +34,14 @@ def verify(path: str | pathlib.Path, tolerance: float = TOLERANCE) -> list[dict[
     path = pathlib.Path(path)
     artefacts = list(_artefacts(path))
     if not artefacts:
-        raise FileNotFoundError(f"No SavedModel and no .tflite file in {path}.")
+        raise FileNotFoundError(f"No SavedModel and no .tflite or .onnx file in {path}.")
     return [verify_one(artefact, tolerance) for artefact in artefacts]
 
 
 def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, Any]:
-    """Verifies one `.tflite` file or one version folder of a SavedModel; arguments and results as for `verify`."""
-    if path.suffix == ".tflite":
-        return verify_tflite(path, tolerance)
+    """Verifies one file or one version folder of a SavedModel; arguments and results as for `verify`."""
+    if path.suffix in READERS:
+        return verify_file(path, tolerance)
     beside = path / "assets.extra"
     if (beside / GENERATION_FILE).is_file():
         return verify_generator(path)
@@ -79,7 +80,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _artefacts(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    if (path.suffix == ".tflite" and path.is_file()) or (path / "saved_model.pb").is_file():
+    if (path.suffix in READERS and path.is_file()) or (path / "saved_model.pb").is_file():
         yield path
     elif path.is_dir():
         for entry in sorted(path.iterdir()):

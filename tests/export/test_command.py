@@ -88,7 +88,7 @@ def test_a_damaged_model_folder_is_one_clear_line(run_folder, tmp_path, capsys, 
 def test_wrong_arguments_are_one_clear_line(run_folder, tmp_path, capsys):
     assert "There is no folder" in error_of(capsys, f"--run={tmp_path / 'nowhere'}")
     assert "no saved pipeline" in error_of(capsys, f"--run={tmp_path}")
-    assert "formats must be some of" in error_of(capsys, f"--run={run_folder}", "--formats=onnx")
+    assert "formats must be some of" in error_of(capsys, f"--run={run_folder}", "--formats=coreml")
     assert "No SavedModel and no .tflite" in error_of(capsys, f"--verify={tmp_path}")
     (tmp_path / "file").write_text("")
     arguments = (f"--run={run_folder}", f"--output={tmp_path / 'file'}", "--formats=saved_model")

@@ -88,7 +88,7 @@ def test_an_export_with_swapped_inputs_is_not_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"formats": ["onnx"]}, "formats must be some of.*onnx"),
+        ({"formats": ["coreml"]}, "formats must be some of.*coreml"),
         ({"formats": []}, "formats must be some of"),
         ({"version": 0}, "version must be an integer above 0"),
         ({"version": True}, "version must be an integer above 0"),

@@ -1,4 +1,4 @@
-"""Verifies one `.tflite` file: single values within a tolerance in float32, the mean deviation with fewer bits."""
+"""Verifies one file: single values within a tolerance in float32, the mean deviation with fewer bits."""
 
 import os
 import pathlib
@@ -8,9 +8,8 @@ import numpy as np
 
 from .checks import read_checks
 from .deviations import centred, deviations, text_logits, token_logits
-from .runners import open_tflite
+from .readers import reader_of
 from .signatures import EMBEDDING, SERVING, Contract
-from .tflite import format_of, precision_of
 
 ALONE = 4
 """Texts that are also run alone: a text's answer may not depend on its neighbours."""
@@ -20,8 +19,8 @@ class VerificationError(ValueError):
     """An artefact that does not give what its check texts say."""
 
 
-def verify_tflite(path: pathlib.Path, tolerance: float) -> dict[str, Any]:
-    """Runs the check texts that lie beside a `.tflite` file.
+def verify_file(path: pathlib.Path, tolerance: float) -> dict[str, Any]:
+    """Runs the check texts that lie beside a `.tflite` or `.onnx` file.
 
     Args:
         path: The file.
@@ -36,8 +35,9 @@ def verify_tflite(path: pathlib.Path, tolerance: float) -> dict[str, Any]:
         ValueError: If the file, its check texts or its contract is damaged.
     """
     contract, checks = Contract.load(path.parent), read_checks(path.parent)
-    run = open_tflite(path, num_threads=os.cpu_count())[1]
-    name, precision = format_of(path), precision_of(path)
+    reader = reader_of(path)
+    run = reader.open(path, os.cpu_count())[1]
+    name, precision = reader.format_of(path), reader.precision_of(path)
     expected = _expected(name, checks, contract)
     try:
         if name == "tflite_text":

@@ -1,4 +1,4 @@
-"""The files for phones: which there are, when one is refused, and how all of them are written and verified."""
+"""The artefacts that are one file: which there are, when one is refused, and how they are written."""
 
 import dataclasses
 import pathlib
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from .checks import token_batch, with_embeddings, write_checks
+from .conversion import Conversion, convert
 from .mediapipe import attach_to, classifier_model, classifier_refused, embedder_model, embedder_refused
-from .precision import Precision
+from .onnx_file import FORMAT, OFFERED, onnx_model, onnx_refused
+from .precision import PRECISIONS, Precision
 from .signatures import Contract
 from .tflite import (
-    Conversion,
-    convert,
     dynamic_token_model,
     full_int8_model,
     text_model,
@@ -34,6 +34,8 @@ class Kind:
         describe_full_int8: Function of (pipeline, contract, path, examples) that returns the `Conversion` for int8
             activations, or None where that is not offered.
         finish: Function of (path, pipeline, contract) that adds to a converted file, or None.
+        suffix: str, ending of the file's name.
+        offered: Names of the precisions that it comes in.
     """
 
     folder: str
@@ -42,10 +44,12 @@ class Kind:
     refused: Callable[..., str | None]
     describe_full_int8: Callable[..., Conversion] | None = None
     finish: Callable[..., None] | None = None
+    suffix: str = ".tflite"
+    offered: Sequence[str] = tuple(PRECISIONS)
 
     def file(self, root: pathlib.Path, ending: str) -> pathlib.Path:
         """Returns the path of a file of this kind."""
-        return root / self.folder / f"{self.stem}{ending}.tflite"
+        return root / self.folder / f"{self.stem}{ending}{self.suffix}"
 
 
 def _never(pipeline, contract: Contract) -> None:
@@ -86,11 +90,19 @@ KINDS = {
         embedder_refused,
         finish=lambda path, pipeline, contract: attach_to(path, pipeline, ()),
     ),
+    FORMAT: Kind(
+        "onnx",
+        "tokens",
+        lambda pipeline, contract, files: onnx_model(pipeline.model, contract, files),
+        onnx_refused,
+        suffix=".onnx",
+        offered=OFFERED,
+    ),
 }
 """Format -> `Kind`."""
 
 
-def write_phone_files(
+def write_files(
     pipeline,
     contract: Contract,
     rows: list[dict[str, Any]],
@@ -121,6 +133,8 @@ def write_phone_files(
         files = {}
         for precision in precisions:
             path = kind.file(stage, precision.ending)
+            if precision.name not in kind.offered:
+                continue
             if not precision.needs_examples:
                 files[precision.name] = path
             elif kind.describe_full_int8 is None:
