@@ -122,18 +122,20 @@ def export(arguments: list[str]) -> None:
     """Write export/ of a trained run anew."""
     refuse(arguments)
     folder = RunFolder(run_folder())
-    formats = folder.recipe().override(*FLAGS.set).export.formats
+    recipe = folder.recipe().override(*FLAGS.set).export
     start_tensorflow()
+    from keras_transformer.export.held_out import load_held_out
     from keras_transformer.training.finished import load_pipeline
 
-    write_export(load_pipeline(folder.path), folder.export, formats)
+    held_out = load_held_out(folder.path, recipe.held_out) if recipe.held_out else None
+    write_export(load_pipeline(folder.path), folder.export, recipe, held_out)
 
 
-def write_export(pipeline, folder: Path, formats) -> None:
+def write_export(pipeline, folder: Path, recipe, held_out) -> None:
     """Write the artefacts of a pipeline; the training room itself knows nothing of exports."""
     from keras_transformer.export import export_pipeline
 
-    export_pipeline(pipeline, folder, formats=tuple(formats))
+    export_pipeline(pipeline, folder, recipe.formats, precisions=recipe.precisions, held_out=held_out)
 
 
 def predict(arguments: list[str]) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from keras_transformer.training.fields import suggest
 from keras_transformer.training.recipe import Recipe
-from keras_transformer.training.sections import DataRecipe, JudgeRecipe, ModelRecipe, OptimizerRecipe, TrainRecipe
+from keras_transformer.training.sections import (
+    DataRecipe,
+    ExportRecipe,
+    JudgeRecipe,
+    ModelRecipe,
+    OptimizerRecipe,
+    TrainRecipe,
+)
 
 IMDB = Recipe()
 
@@ -19,6 +26,7 @@ DEMO = Recipe(
     ),
     train=TrainRecipe(epochs=1, tokens_per_batch=4096, patience=None),
     judge=JudgeRecipe(uncleaned=False, deletion_texts=20, worst_mistakes=5),
+    export=ExportRecipe(precisions=("float32",)),
 )
 
 # Only the labels to learn from: a higher rate, lower blocks no slower than upper ones, more dropout and decay.

@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_transformer import data, evaluation, losses, ops, optimizers
+from keras_transformer.data.splitting import subset
 from keras_transformer.evaluation.arrays import check_tools
 from keras_transformer.pipelines import TextPipeline, load, score_rows
 from keras_transformer.pipelines.text_pipeline import choose_check_texts
@@ -23,10 +24,11 @@ from keras_transformer.training.fitting import Fit
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.run_folder import RunFolder, environment, format_seconds
 from keras_transformer.training.scalars import ScalarWriter
+from keras_transformer.training.sections import ExportRecipe
 
 logger = logging.getLogger(__name__)
 
-Export = Callable[[TextPipeline, Path, Sequence[str]], Any]
+Export = Callable[[TextPipeline, Path, ExportRecipe, data.Examples | None], Any]
 
 
 def run(
@@ -56,7 +58,8 @@ def run(
         download: bool, whether the data may be downloaded. Default False.
         checkpoint_steps: int, steps between checkpoints within an epoch. Default 100.
         log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
-        export: function of (pipeline, folder, formats) that writes the artefacts, or None to leave them out.
+        export: function of (pipeline, folder, `ExportRecipe`, held-out `data.Examples` or None) that writes the
+            artefacts, or None to leave them out.
 
     Returns:
         The content of metrics.json.
@@ -327,7 +330,9 @@ class _Run:
         shutil.rmtree(self.folder.export, ignore_errors=True)  # of a process that was killed
         faults.reach("export")
         faults.reach_when_written("export:writing", self.folder.export)
-        export(self.saved, self.folder.export, self.recipe.export.formats)
+        recipe = self.recipe.export
+        held_out = subset(self.splits.test, recipe.held_out, self.recipe.seed) if recipe.held_out else None
+        export(self.saved, self.folder.export, recipe, held_out)
 
 
 def _metric(kind: str) -> keras.metrics.Metric:

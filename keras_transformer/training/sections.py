@@ -5,6 +5,12 @@ import dataclasses
 from keras_transformer.training.fields import check_at_least, check_between, check_choice
 
 KINDS = ("single_label", "multi_label", "regression")
+FORMATS = (
+    *("saved_model", "tflite", "tflite_tokens", "tflite_text", "tflite_dynamic"),
+    *("mediapipe", "mediapipe_classifier", "mediapipe_embedder", "onnx"),
+)
+PRECISIONS = ("float32", "float16", "int8", "int4_table", "int4", "full_int8")
+"""These and the formats are those of the export, of which training knows no more than the names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,12 +219,24 @@ class ExportRecipe:
     """Which artefacts are written beside the Keras model.
 
     Args:
-        formats: tuple of str, out of `"saved_model"`, `"tflite"` (token ids in, and raw text in), `"tflite_tokens"` and
-            `"tflite_text"`; empty exports nothing. Default `("saved_model", "tflite")`.
+        formats: tuple of str, out of `"saved_model"`, `"tflite"` (token ids in, and raw text in), `"tflite_tokens"`,
+            `"tflite_text"`, `"tflite_dynamic"`, `"mediapipe"`, `"mediapipe_classifier"`, `"mediapipe_embedder"` and
+            `"onnx"`; empty exports nothing. Default `("saved_model", "tflite")`.
+        precisions: tuple of str, in which the artefacts that are one file are written, out of `"float32"`, `"float16"`,
+            `"int8"`, `"int4_table"`, `"int4"` and `"full_int8"`. Default `("float32", "int8")`.
+        held_out: int, texts of the test part on which the accuracy of every artefact is measured; 0 for none.
+            Default 0.
     """
 
     formats: tuple[str, ...] = ("saved_model", "tflite")
+    precisions: tuple[str, ...] = ("float32", "int8")
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         for name in self.formats:
-            check_choice("export.formats", name, ("saved_model", "tflite", "tflite_tokens", "tflite_text"))
+            check_choice("export.formats", name, FORMATS)
+        for name in self.precisions:
+            check_choice("export.precisions", name, PRECISIONS)
+        if not self.precisions:
+            raise ValueError(f"export.precisions must name at least one of {', '.join(PRECISIONS)}.")
+        check_at_least("export.held_out", self.held_out, 0)

@@ -162,3 +162,11 @@ def test_killed_while_writing_the_same_call_goes_on(tmp_path):
     report = export_pipeline(make_pipeline(), out, ["saved_model"])
     assert report["written"] == ["saved_model/1"]
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.json", "saved_model", "serving"]
+
+
+def test_the_recipe_knows_every_format_and_precision():
+    from keras_transformer.export.precision import PRECISIONS
+    from keras_transformer.training import sections
+
+    assert set(sections.FORMATS) == set(exporter.FORMATS)
+    assert set(sections.PRECISIONS) == set(PRECISIONS)

@@ -29,6 +29,7 @@ def test_every_field_can_be_overridden_and_changes_the_identity():
         "train.monitor": "loss",
         "train.product_dtype": "bfloat16",
         "export.formats": "tflite",
+        "export.precisions": "int8",
     }
     seen = {Recipe().identity()}
     for key in Recipe.keys():
@@ -93,7 +94,10 @@ def test_overrides_take_the_types_of_the_fields():
         ("model.num_heads=3", "model.hidden_dim must be a multiple"),
         ("data.bucket_lengths=128,64", "strictly increasing"),
         ("judge.baseline=maybe", "must be true or false"),
-        ("export.formats=onnx", "export.formats must be one of"),
+        ("export.formats=coreml", "export.formats must be one of"),
+        ("export.precisions=int7", "export.precisions must be one of"),
+        ("export.precisions=", "export.precisions must name at least one of"),
+        ("export.held_out=-1", "export.held_out must be at least 0"),
     ],
 )
 def test_a_slip_is_named(assignment, message):

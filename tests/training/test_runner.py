@@ -109,7 +109,7 @@ def test_pretrained_weights_and_what_the_metrics_say(tmp_path):
     source = write_table(tmp_path / "reviews.csv", lambda great, funny: "good" if great else "bad")
     folder = save_tiny_bert(tmp_path / "bert", source)
     recipe = tiny(source, f"model.init={folder}", "data.truncation=head_tail", "train.epochs=3")
-    exported = []
+    recipe, exported = recipe.override("export.held_out=5"), []
     metrics = run(recipe, tmp_path / "run", export=lambda *arguments: exported.append(arguments))
     pipeline = keras_transformer.load(tmp_path / "run")
     test = preparation.load_splits(recipe).test
@@ -119,7 +119,9 @@ def test_pretrained_weights_and_what_the_metrics_say(tmp_path):
     assert pipeline.temperature == metrics["temperature"]
     assert state.weights_digest(pipeline.model) == read(tmp_path / "run" / "run.json")["training"]["weights_sha256"]
     assert pipeline.packer.truncation == "head_tail"
-    assert exported[0][1:] == (tmp_path / "run" / "export", ("saved_model", "tflite"))
+    assert exported[0][1:3] == (tmp_path / "run" / "export", recipe.export)
+    assert len(exported[0][3]) == 5
+    assert set(exported[0][3].texts) <= set(test.texts)
 
 
 def save_tiny_bert(folder, source):

@@ -254,6 +254,10 @@ def test_evaluate_and_export_work_on_a_finished_run(finished, capfd, tmp_path):
     assert found["model"]["accuracy"] > 0.7
     assert in_process("--mode=export", f"--run_dir={folder}", "--set=export.formats=saved_model") == 0
     assert sorted(os.listdir(folder / "export" / "saved_model")) == ["1", "2"]
+    settings = ("export.formats=tflite_tokens", "export.precisions=int8", "export.held_out=10")
+    assert in_process("--mode=export", f"--run_dir={folder}", *(f"--set={setting}" for setting in settings)) == 0
+    entry = json.loads((folder / "export" / "report.json").read_text())["artefacts"][-1]
+    assert (entry["path"], entry["held_out"]["texts"]) == ("tflite/tokens_int8.tflite", 10)
 
 
 def bad_tables():
