@@ -1,176 +1,151 @@
-"""Files for phones side by side: size, XNNPACK partitions, latency at fixed lengths, accuracy on the held-out reviews.
+"""Every file that a run can become: size, operators, XNNPACK partitions, and accuracy on the held-out reviews.
 
-    python -m benchmarks.artefacts --run=runs/imdb --onnx=model_int8.onnx
+    python -m benchmarks.artefacts --run=runs/imdb --folder=files
 
-Every file is made from the model of the run with one length, and every runtime gets the same rows, one at a time. ONNX
-models cannot be made here (no converter is among the pinned packages): give those to compare with by --onnx; they take
-the inputs of a BERT in the order ids, mask, segments. Latency counts on a machine that does nothing else.
+LiteRT files in every precision, with fixed and with open length, our ONNX files, and the ONNX files that people make of
+the same weights without us (onnx_peer.py). The files stay in the folder, and finished ones in the result, so that the
+command goes on where it was stopped. `benchmarks.artefact_speed` times what lies in the folder.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
-import platform
 import sys
-import tempfile
 import time
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "artefacts.json"
-PERCENTILES = (50, 90, 99)
+from benchmarks import onnx_peer, rounds
+
+LENGTHS = (128, 256)
+PRECISIONS = ("float32", "float16", "int8", "int4_table", "int4")
+DONE = "files.json"
 
 
-def rows_of_length(pipeline, texts: list[str], length: int, count: int) -> list[list[int]]:
-    """Returns rows of exactly `length` tokens, cut from the texts that are long enough."""
-    rows = pipeline.packer.tokens(texts).to_list()
-    long = [[*row[: length - 1], row[-1]] for row in rows if len(row) >= length]
-    if not long:
-        raise ValueError(f"No text has {length} tokens.")
-    return [long[i % len(long)] for i in range(count)]
+def contract_of(pipeline, length: int):
+    """Returns the contract of files for rows of at most so many tokens."""
+    from keras_transformer.export.signatures import Contract
+
+    return Contract(pipeline.kind, pipeline.class_names, pipeline.temperature, pipeline.threshold, length)
 
 
-def time_calls(call, batches: list) -> dict[str, float]:
-    """Returns percentiles of the milliseconds of one call, after three that are not counted."""
-    for batch in batches[:3]:
-        call(batch)
-    times = []
-    for batch in batches:
-        start = time.perf_counter()
-        call(batch)
-        times.append(1000 * (time.perf_counter() - start))
-    return {f"p{p}": float(value) for p, value in zip(PERCENTILES, np.percentile(times, PERCENTILES), strict=True)}
-
-
-def onnx_call(path: pathlib.Path, threads: int):
-    """Returns a function of a token batch that runs an ONNX model."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    inputs = [(entry.name, np.int64 if "int64" in entry.type else np.int32) for entry in session.get_inputs()]
-
-    def call(batch):
-        values = (batch[name] for name in ("input_word_ids", "input_mask", "input_type_ids"))
-        fed = {name: value.astype(dtype) for (name, dtype), value in zip(inputs, values, strict=False)}
-        return session.run(None, fed)[0]
-
-    return call
-
-
-def measure(pipeline, held_out, lengths, precisions, calls: int, onnx_models, folder: pathlib.Path) -> list[dict]:
-    """Returns one entry for each file and ONNX model: sizes, partitions, latency and accuracy.
+def build(pipeline, folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Writes all files, unless they are there.
 
     Args:
         pipeline: `TextPipeline` in float32.
-        held_out: `data.Examples` for the accuracy.
-        lengths: Lengths of the rows whose latency is measured.
-        precisions: Names of `precision.PRECISIONS`.
-        calls: Calls of each latency.
-        onnx_models: Paths.
-        folder: Where the files are written.
+        folder: Where they are written, of one run only.
+
+    Returns:
+        Name -> file: "litert/<precision>" (any length), "litert_<length>/<precision>", "onnx/<precision>" and
+        "peer_onnx/<precision>".
     """
-    from keras_transformer.export.accuracy import compare, logits_of
-    from keras_transformer.export.checks import token_batch
     from keras_transformer.export.conversion import convert
-    from keras_transformer.export.operators import tflite_operators, xnnpack_partitions
-    from keras_transformer.export.runners import open_tflite
-    from keras_transformer.export.signatures import Contract
+    from keras_transformer.export.onnx_file import OFFERED, onnx_model
     from keras_transformer.export.tflite import dynamic_token_model, token_model
 
-    def contract_of(length: int) -> Contract:
-        return Contract(pipeline.kind, pipeline.class_names, pipeline.temperature, pipeline.threshold, length)
-
-    longest = pipeline.packer.max_length
-    expected = pipeline.logits(held_out.texts)
-    batches = {
-        length: [token_batch([row], length) for row in rows_of_length(pipeline, held_out.texts, length, calls)]
-        for length in lengths
+    model, contract = pipeline.model, contract_of(pipeline, pipeline.packer.max_length)
+    groups = {"litert": (lambda files: dynamic_token_model(model, contract, files), PRECISIONS, ".tflite")}
+    for length in LENGTHS:
+        of_length = contract_of(pipeline, length)
+        describe = lambda files, of_length=of_length: token_model(model, of_length, files)  # noqa: E731
+        groups[f"litert_{length}"] = (describe, ("float32", "int8"), ".tflite")
+    groups["onnx"] = (lambda files: onnx_model(model, contract, files), OFFERED, ".onnx")
+    files = {
+        f"{group}/{name}": folder / f"{group}_{name}{suffix}"
+        for group, (_, names, suffix) in groups.items()
+        for name in names
     }
-    conversions, files = [], []
-    for length in lengths:
-        paths = {name: folder / f"tokens_{length}_{name}.tflite" for name in precisions}
-        conversions.append(token_model(pipeline.model, contract_of(length), paths))
-        files += [(name, path, [length]) for name, path in paths.items()]
-    paths = {name: folder / f"tokens_dynamic_{name}.tflite" for name in precisions}
-    conversions.append(dynamic_token_model(pipeline.model, contract_of(longest), paths))
-    files += [(name, path, list(lengths)) for name, path in paths.items()]
-    convert(conversions, folder)
+    files |= {f"peer_onnx/{name}": folder / f"peer_{name}.onnx" for name in onnx_peer.PRECISIONS}
+    if not (folder / DONE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        for group, (describe, names, _) in groups.items():
+            print(f"writing {group}", flush=True)
+            convert([describe({name: files[f"{group}/{name}"] for name in names})], folder)
+        onnx_peer.write_peers(pipeline, folder)
+        (folder / DONE).write_text(json.dumps({name: path.name for name, path in files.items()}, indent=1) + "\n")
+    return files
 
-    entries = []
-    for name, path, of_lengths in files:
-        entry = {"file": path.name, "runtime": "LiteRT", "precision": name, "bytes": path.stat().st_size}
-        entry |= {"partitions": xnnpack_partitions(path), "operators": tflite_operators(path)["builtin"], "latency": {}}
-        for threads in (1, 2):
-            run = open_tflite(path, threads)[1]
-            for length in of_lengths:
-                times = time_calls(lambda batch, run=run: run(**batch), batches[length])
-                entry["latency"][f"{length} tokens, {threads} threads"] = times
-        if of_lengths == list(lengths):
-            logits = logits_of(path, pipeline, held_out.texts, contract_of(longest))
-            entry["held_out"] = compare(logits, expected, held_out.labels, contract_of(longest))
-        entries.append(entry)
-    for path in onnx_models:
-        entry = {"file": path.name, "runtime": "ONNX Runtime", "bytes": path.stat().st_size, "latency": {}}
-        for threads in (1, 2):
-            call = onnx_call(path, threads)
-            for length in lengths:
-                entry["latency"][f"{length} tokens, {threads} threads"] = time_calls(call, batches[length])
-        entries.append(entry)
-    return entries
+
+def peer_logits(path: pathlib.Path, rows: list[list[int]]) -> np.ndarray:
+    """Returns the logits of a file of `onnx_peer`, one row at a time."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+
+    def run(row: list[int]) -> np.ndarray:
+        ids = np.asarray([row], np.int64)
+        return session.run(None, dict(zip(names, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)))[0][0]
+
+    return np.stack([run(row) for row in rows])
+
+
+def measure(name: str, path: pathlib.Path, pipeline, texts, labels, expected: np.ndarray) -> dict:
+    """Returns what one file holds, and how it answers.
+
+    Args:
+        name: Name of `build`.
+        path: The file.
+        pipeline: `TextPipeline` in float32.
+        texts: Held-out texts.
+        labels: Their labels.
+        expected: The logits of Keras for them.
+    """
+    from keras_transformer.export.accuracy import compare, logits_of
+    from keras_transformer.export.readers import reader_of
+
+    entry = {"bytes": path.stat().st_size} | reader_of(path).describe(path)
+    fixed = reader_of(path).fixed_length(path)
+    if fixed is not None:
+        return entry
+    started, contract = time.perf_counter(), contract_of(pipeline, pipeline.packer.max_length)
+    if name.startswith("peer"):
+        logits = peer_logits(path, pipeline.packer.tokens(texts).to_list())
+    else:
+        logits = logits_of(path, pipeline, texts, contract)
+    seconds = round(time.perf_counter() - started, 1)
+    return entry | {"held_out": compare(logits, expected, labels, contract), "scoring_seconds": seconds}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints a table and writes the result."""
+    """Builds, measures, prints a table and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=pathlib.Path, required=True, help="run folder")
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="where the files are written, and stay")
     parser.add_argument("--reviews", type=int, help="held-out texts for the accuracy (default: all)")
-    parser.add_argument("--lengths", default="128,256", help="tokens of the timed rows (default: %(default)s)")
-    parser.add_argument("--precisions", default="float32,int8,int4_table,int4", help="(default: %(default)s)")
-    parser.add_argument("--calls", type=int, default=200, help="timed calls of each (default: %(default)s)")
-    parser.add_argument("--onnx", type=pathlib.Path, action="append", default=[], help="an ONNX model to compare with")
-    parser.add_argument("--output", type=pathlib.Path, default=RESULT, help="file to write (default: %(default)s)")
+    parser.add_argument("--files", default="*", help="names or patterns, with commas")
+    parser.add_argument("--output", type=pathlib.Path, default=rounds.RESULTS / "artefacts.json", help="result file")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-    import ai_edge_litert.interpreter  # noqa: F401 - missing packages are named before the work
-    import tensorflow as tf
-
     import keras_transformer
     from keras_transformer.export.held_out import load_held_out
 
     pipeline = keras_transformer.load(options.run)
     held_out = load_held_out(options.run, options.reviews)
-    lengths = [int(length) for length in options.lengths.split(",")]
-    with tempfile.TemporaryDirectory() as folder:
-        entries = measure(
-            pipeline,
-            held_out,
-            lengths,
-            options.precisions.split(","),
-            options.calls,
-            options.onnx,
-            pathlib.Path(folder),
-        )
-    print(f"{'':36}{'MB':>8}{'parts':>7}{'accuracy':>10}{'Keras':>8}  latency p50, ms")
-    for entry in entries:
-        found = entry.get("held_out", {})
-        score = f"{found['score']:10.2%}{found['keras_score']:8.2%}" if found else " " * 18
-        times = "  ".join(f"{name}: {value['p50']:.1f}" for name, value in entry["latency"].items())
-        print(f"{entry['file']:36}{entry['bytes'] / 1e6:8.2f}{entry.get('partitions', ''):>7}{score}  {times}")
-    result = {
-        "run": options.run.name,
-        "held_out": len(held_out.texts),
-        "calls": options.calls,
-        "artefacts": entries,
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__},
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    files = build(pipeline, options.folder)
+    settings = {"model": dataclasses.asdict(pipeline.model.encoder.config), "reviews": len(held_out.texts)}
+    kept = rounds.Rounds(options.output, json.loads(json.dumps(settings)))
+    missing = [name for name in rounds.chosen(list(files), options.files) if kept.missing(name, 0, ["file"])]
+    if missing:
+        cache = options.folder / f"keras_{len(held_out.texts)}.npy"
+        if not cache.is_file():
+            print(f"scoring {len(held_out.texts)} reviews with Keras", flush=True)
+            np.save(cache, pipeline.logits(held_out.texts))
+        expected = np.load(cache)
+    for name in missing:
+        print(f"measuring {name}", flush=True)
+        kept.add(name, 0, "file", measure(name, files[name], pipeline, held_out.texts, held_out.labels, expected))
+    print(f"{'':24}{'MB':>8}{'parts':>7}{'accuracy':>10}{'Keras':>8}{'lost':>7}{'other label':>13}")
+    for name, entries in kept.result["rounds"].items():
+        entry = entries[0]["file"]
+        found = entry.get("held_out")
+        row = f"{name:24}{entry['bytes'] / 1e6:8.2f}{entry.get('partitions', ''):>7}"
+        if found:
+            row += f"{found['score']:10.2%}{found['keras_score']:8.2%}{found['lost']:7.2f}{found['flips']:>13}"
+        print(row)
     return 0
 
 
