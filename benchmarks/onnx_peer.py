@@ -48,6 +48,29 @@ def torch_model(pipeline, folder: pathlib.Path):
     return Classifier().eval()
 
 
+def write_plain(pipeline, folder: pathlib.Path) -> pathlib.Path:
+    """Writes what torch.onnx makes of the classifier, without any fusion; returns the file."""
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch_model(pipeline, folder / "encoder")
+        ids = torch.ones((2, 16), dtype=torch.long)
+        torch.onnx.export(
+            model,
+            (ids, ids, torch.zeros_like(ids)),
+            folder / "plain.onnx",
+            input_names=list(names),
+            output_names=["logits"],
+            dynamic_axes={name: {0: "batch", 1: "length"} for name in names},
+            opset_version=17,
+            dynamo=False,
+        )
+    return folder / "plain.onnx"
+
+
 def write_peers(pipeline, folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """Writes the files, and holds the one in float32 to the logits of Keras.
 
@@ -59,31 +82,17 @@ def write_peers(pipeline, folder: pathlib.Path) -> dict[str, pathlib.Path]:
         Name of the precision -> file, for `PRECISIONS`.
     """
     import onnx
-    import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers import optimizer
 
     logging.getLogger().setLevel(logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"peer_{name}.onnx" for name in PRECISIONS}
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = torch_model(pipeline, pathlib.Path(scratch) / "encoder")
-        ids = torch.ones((2, 16), dtype=torch.long)
-        torch.onnx.export(
-            model,
-            (ids, ids, torch.zeros_like(ids)),
-            f"{scratch}/plain.onnx",
-            input_names=list(names),
-            output_names=["logits"],
-            dynamic_axes={name: {0: "batch", 1: "length"} for name in names},
-            opset_version=17,
-            dynamo=False,
-        )
-        config = pipeline.model.encoder.config
+    config = pipeline.model.encoder.config
+    with tempfile.TemporaryDirectory() as scratch:
+        plain = write_plain(pipeline, pathlib.Path(scratch))
         fused = optimizer.optimize_model(
-            f"{scratch}/plain.onnx", "bert", num_heads=config.attention.num_heads, hidden_size=config.hidden_dim
+            str(plain), "bert", num_heads=config.attention.num_heads, hidden_size=config.hidden_dim
         )
         counts = fused.get_fused_operator_statistics()
         if counts["Attention"] != config.num_layers:

@@ -153,7 +153,7 @@ def _held_out(options: argparse.Namespace):
 
 def _stored_checks(run: pathlib.Path) -> list[tuple[str, list[float]]] | None:
     """Returns the check texts and the logits that were stored at training, so that damaged weights are noticed."""
-    from keras_transformer.pipelines import text_pipeline
+    from keras_transformer.pipelines import check_texts
 
     folder = run if (run / "pipeline.json").is_file() else run / "model"
     path = folder / "check.jsonl"
@@ -162,7 +162,7 @@ def _stored_checks(run: pathlib.Path) -> list[tuple[str, list[float]]] | None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: without check texts an export cannot be verified.")
     try:
-        checks = text_pipeline.read_check_texts(folder)
+        checks = check_texts.read_check_texts(folder)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not checks:

@@ -59,14 +59,14 @@ def with_embeddings(pipeline, rows: list[dict[str, Any]], embedding: str) -> lis
     Args:
         pipeline: `TextPipeline`.
         rows: Check rows.
-        embedding: str, "pooled" or "mean"; see `saved_model.embedding_of`.
+        embedding: str, "pooled" or "mean"; see `functions.embedding_of`.
     """
     import keras
 
     from keras_transformer import data
     from keras_transformer.pipelines import scoring
 
-    from .saved_model import embedding_of
+    from .functions import embedding_of
 
     model = keras.Model(pipeline.model.input, {LOGITS: embedding_of(pipeline.model, embedding)})
     vectors = scoring.score_rows(model, data.encode(pipeline.packer, [row["text"] for row in rows]))

@@ -10,6 +10,7 @@ from typing import Any
 from .checks import with_embeddings, write_checks
 from .file_kinds import KINDS, write_files
 from .measuring import measure, refusal_entry, verify_written
+from .model_card import write_card
 from .precision import Precision, choose
 from .report import write_report
 from .saved_model import write_saved_model
@@ -42,9 +43,9 @@ def export_pipeline(
 ) -> dict[str, Any]:
     """Exports a pipeline; either every format is written and verified, or nothing is.
 
-    The folder gets `saved_model/<version>/`, `tflite/tokens.tflite` and `tflite/text.tflite`, `report.json` and
-    `report.html`. A new SavedModel stands beside older versions; `tflite/` is replaced as a whole. With the first
-    SavedModel come the files of a server, in `serving/`, which later exports leave as they are.
+    The folder gets `saved_model/<version>/`, `tflite/tokens.tflite` and `tflite/text.tflite`, `report.json`,
+    `report.html` and `MODEL_CARD.md`. A new SavedModel stands beside older versions; `tflite/` is replaced as a whole.
+    With the first SavedModel come the files of a server, in `serving/`, which later exports leave as they are.
 
     Args:
         pipeline: `TextPipeline`.
@@ -122,8 +123,13 @@ def export_pipeline(
         paths = _write(pipeline, contract, rows, wanted, chosen, stage, serving or ServingOptions())
         entries, deviating = verify_written(paths, stage, tolerance)
         entries, inaccurate = measure(entries, stage, pipeline, contract, held_out, speed)
+        for entry in entries:
+            if entry["format"] in KINDS and KINDS[entry["format"]].write_beside is not None:
+                KINDS[entry["format"]].write_beside(stage / entry["path"])
         written = _publish(stage, out_dir, version, entries)
-    return write_report(out_dir, written, refused + unmeasured + deviating + inaccurate)
+    report = write_report(out_dir, written, refused + unmeasured + deviating + inaccurate)
+    write_card(out_dir, report, contract, pipeline.packer)
+    return report
 
 
 def _expand(formats: Sequence[str], pipeline, contract: Contract) -> tuple[list[str], list[dict[str, str]]]:

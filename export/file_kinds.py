@@ -10,6 +10,7 @@ import numpy as np
 from .checks import token_batch, with_embeddings, write_checks
 from .conversion import Conversion, convert
 from .mediapipe import attach_to, classifier_model, classifier_refused, embedder_model, embedder_refused
+from .mediapipe_metadata import write_metadata
 from .onnx_file import FORMAT, OFFERED, onnx_model, onnx_refused
 from .precision import PRECISIONS, Precision
 from .signatures import Contract
@@ -34,6 +35,7 @@ class Kind:
         describe_full_int8: Function of (pipeline, contract, path, examples) that returns the `Conversion` for int8
             activations, or None where that is not offered.
         finish: Function of (path, pipeline, contract) that adds to a converted file, or None.
+        write_beside: Function of the path of a file that stays, or None; it writes what belongs beside it.
         suffix: str, ending of the file's name.
         offered: Names of the precisions that it comes in.
     """
@@ -44,6 +46,7 @@ class Kind:
     refused: Callable[..., str | None]
     describe_full_int8: Callable[..., Conversion] | None = None
     finish: Callable[..., None] | None = None
+    write_beside: Callable[[pathlib.Path], None] | None = None
     suffix: str = ".tflite"
     offered: Sequence[str] = tuple(PRECISIONS)
 
@@ -82,6 +85,7 @@ KINDS = {
         lambda pipeline, contract, files: classifier_model(pipeline.model, contract, files),
         classifier_refused,
         finish=lambda path, pipeline, contract: attach_to(path, pipeline, contract.class_names),
+        write_beside=write_metadata,
     ),
     "mediapipe_embedder": Kind(
         "mediapipe",
@@ -89,6 +93,7 @@ KINDS = {
         lambda pipeline, contract, files: embedder_model(pipeline.model, contract, files),
         embedder_refused,
         finish=lambda path, pipeline, contract: attach_to(path, pipeline, ()),
+        write_beside=write_metadata,
     ),
     FORMAT: Kind(
         "onnx",

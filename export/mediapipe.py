@@ -3,9 +3,9 @@
 import pathlib
 
 from .conversion import Conversion
+from .functions import embedding_of, token_specs
 from .mediapipe_metadata import INPUT_NAMES, attach
 from .mediapipe_tokens import LONGEST_WORD
-from .saved_model import embedding_of, token_specs
 from .signatures import EMBEDDING, INPUTS, PROBABILITIES, Contract
 from .tflite import TFLITE, cut, table_of
 from .tflite_file import read_model

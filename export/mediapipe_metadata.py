@@ -4,6 +4,7 @@ Written from the public schema (`mediapipe/tasks/metadata/metadata_schema.fbs`),
 cannot be imported from its package. The numbers of fields below are their places in that schema.
 """
 
+import json
 import pathlib
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .staging import write_text
 from .tflite_file import constant_buffer, read_model, schema, write_model
 
 METADATA_NAME = "TFLITE_METADATA"
@@ -99,6 +101,75 @@ def read_attached(path: pathlib.Path) -> dict[str, list[str]]:
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
         damaged = str(error)
     raise ValueError(f"The files behind {path} cannot be read: {damaged}")
+
+
+def read_metadata(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the metadata in a `.tflite` under the names of the schema, read by their places in it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If the file has none.
+    """
+    from flatbuffers import encode, number_types, table
+
+    model = read_model(path)
+    entry = next((entry for entry in model.metadata or [] if entry.name == METADATA_NAME.encode()), None)
+    if entry is None:
+        raise ValueError(f"{path} has no metadata.")
+    data = bytearray(bytes(model.buffers[entry.buffer].data))
+    root = table.Table(data, encode.Get(number_types.UOffsetTFlags.packer_type, data, 0))
+    return _read(root, _MODEL)
+
+
+def write_metadata(path: pathlib.Path) -> None:
+    """Writes beside a file for MediaPipe what its metadata say, as JSON.
+
+    Args:
+        path: The `.tflite`.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    text = json.dumps(read_metadata(path), indent=2, ensure_ascii=False) + "\n"
+    write_text(path.with_name(f"{path.stem}.metadata.json"), text)
+
+
+def _read(found: Any, fields: Mapping[int, tuple[str, Any]]) -> dict[str, Any]:
+    """Reads those fields of a table that are there: number -> name and str, int, or the fields of what it leads to."""
+    from flatbuffers import number_types, table
+
+    result: dict[str, Any] = {}
+    for number, (name, kind) in fields.items():
+        offset = found.Offset(4 + 2 * number)
+        if not offset:
+            continue
+        if kind is str:
+            result[name] = found.String(found.Pos + offset).decode()
+        elif kind is int:
+            result[name] = found.Get(number_types.Uint8Flags, found.Pos + offset)
+        elif isinstance(kind, list):
+            places = (found.Vector(offset) + 4 * i for i in range(found.VectorLen(offset)))
+            result[name] = [_read(table.Table(found.Bytes, found.Indirect(place)), kind[0]) for place in places]
+        else:
+            result[name] = _read(table.Table(found.Bytes, found.Indirect(found.Pos + offset)), kind)
+    return result
+
+
+_FILE = {0: ("name", str), 2: ("type", int)}
+_TENSOR = {
+    0: ("name", str),
+    3: ("content", {0: ("content_properties_type", int)}),
+    6: ("associated_files", [_FILE]),
+}
+_UNIT = {0: ("options_type", int), 1: ("options", {0: ("vocab_file", [_FILE])})}
+_SUBGRAPH = {
+    2: ("input_tensor_metadata", [_TENSOR]),
+    3: ("output_tensor_metadata", [_TENSOR]),
+    5: ("input_process_units", [_UNIT]),
+}
+_MODEL = {0: ("name", str), 3: ("subgraph_metadata", [_SUBGRAPH]), 7: ("min_parser_version", str)}
 
 
 class _Builder:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .conversion import Conversion, Target
+from .functions import score_function, token_function, token_specs
 from .precision import PRECISIONS, Precision
-from .saved_model import score_function, token_function, token_specs
 from .signatures import INPUTS, Contract
 
 FORMAT = "onnx"

@@ -5,9 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import differences, signatures
-from .saved_model import (
-    Parts,
-    Signature,
+from .functions import (
     classify_function,
     example_specs,
     regress_function,
@@ -17,6 +15,7 @@ from .saved_model import (
     token_specs,
     with_known_ranks,
 )
+from .saved_model import Parts, Signature
 from .signatures import CLASSIFY, EMBED, EMBEDDING, LOGITS, REGRESS, SERVING, TEXT_LOGITS, TOKENS, Contract
 
 
@@ -53,7 +52,8 @@ def register_task(kind: str, task: Task, outputs: tuple[str, ...]) -> None:
     Example:
         ```python
         from keras_transformer.export import tasks
-        from keras_transformer.export.saved_model import Signature, text_function, text_specs
+        from keras_transformer.export.functions import text_function, text_specs
+        from keras_transformer.export.saved_model import Signature
 
         def signatures(parts):
             def serve(logits):

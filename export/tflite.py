@@ -8,9 +8,9 @@ import numpy as np
 
 from . import low_bits
 from .conversion import Conversion, Target
+from .functions import score_function, text_function, text_specs, token_function, token_specs
 from .operators import VARIABLE_OPERATORS, fixed_length, tflite_operators
 from .precision import PRECISIONS, Precision
-from .saved_model import score_function, text_function, text_specs, token_function, token_specs
 from .signatures import EMBEDDING, LOGITS, PROBABILITIES, TEXT, Contract
 from .tflite_file import Graph, read_model, write_model
 

@@ -3,14 +3,21 @@
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_transformer import _files, data, losses, optimizers, pretrained
+from keras_transformer import _files, data, losses, pretrained
 from keras_transformer.models import TextClassifier, probabilities
+from keras_transformer.pipelines.check_texts import (
+    CHECK_TEXTS,
+    HARD_TEXTS,
+    choose_check_texts,
+    read_check_texts,
+    write_check_texts,
+)
 from keras_transformer.pipelines.checks import (
     CLASSIFICATION,
     SETTINGS_FILE,
@@ -20,20 +27,11 @@ from keras_transformer.pipelines.checks import (
     damaged,
     read_settings,
 )
+from keras_transformer.pipelines.fitting import fit
 from keras_transformer.pipelines.scoring import score_rows
 from keras_transformer.text import TextPacker
 
-BUCKET_LENGTHS = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
-CHECK_TEXTS = 64
 FORMAT = 1
-_HARD_TEXTS = (
-    "",
-    "Good.",
-    "A film that I did not expect to like, and did not.",
-    "Café, naïve, coöperate: accents — and “quotes”.",
-    "很好的电影 😀 [MASK] <br /> \u2028\x85\r\n\0",
-    "one two three four five six seven eight nine ten " * 100,
-)
 
 
 class TextPipeline:
@@ -100,7 +98,7 @@ class TextPipeline:
         self.class_names = class_names
         self.temperature = float(temperature)
         self.threshold = threshold
-        self.check_texts: list[str] = list(_HARD_TEXTS)
+        self.check_texts: list[str] = list(HARD_TEXTS)
 
     @property
     def threshold(self) -> float | tuple[float, ...]:
@@ -194,59 +192,24 @@ class TextPipeline:
         Returns:
             The pipeline itself.
         """
-        rows = data.encode(self.packer, train.texts)
-        plan = data.BatchPlan(rows.lengths, self._buckets(), max(tokens_per_batch, self.packer.max_length), seed)
-        if isinstance(class_weights, dict):
-            class_weights = {self._index(name): weight for name, weight in class_weights.items()}
-        weights = data.example_weights(train.labels, class_weights, num_classes=len(self.class_names))
-        examples_per_step = len(rows) / plan.steps_per_epoch
-        self.model.default_compile(
-            optimizer=optimizers.create(
-                self.model,
-                learning_rate=learning_rate,
-                total_steps=epochs * plan.steps_per_epoch,
-                weight_decay=weight_decay,
-                layer_decay=layer_decay,
-            ),
-            loss={"logits": losses.for_kind(self.kind, label_smoothing=label_smoothing)},
+        fit(
+            self,
+            train,
+            validation,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            tokens_per_batch=tokens_per_batch,
+            weight_decay=weight_decay,
+            layer_decay=layer_decay,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            seed=seed,
+            verbose=verbose,
+            callbacks=callbacks,
         )
-        validation_set = self._validation_set(validation)
-        best = _KeepBest() if validation_set is not None else None
-        for epoch in range(epochs):
-            # Keras averages over a batch: the factor makes every example count the same in batches of any size.
-            dataset = data.make_dataset(rows, train.labels, weights, plan, epoch, pad_id=self.packer.pad_id).map(
-                lambda x, y, w: (x, {"logits": y}, {"logits": w * (_batch_size(w) / examples_per_step)})
-            )
-            self.model.fit(
-                dataset,
-                validation_data=validation_set,
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                shuffle=False,
-                verbose=verbose,
-                callbacks=[*callbacks, *([best] if best else [])],
-            )
-        if best is not None:
-            best.restore(self.model)
         held_out = validation.texts if validation is not None else []
         self.check_texts = choose_check_texts(held_out if len(held_out) >= CHECK_TEXTS else [*held_out, *train.texts])
         return self
-
-    def _buckets(self) -> tuple[int, ...]:
-        return tuple(sorted({*(n for n in BUCKET_LENGTHS if n < self.packer.max_length), self.packer.max_length}))
-
-    def _validation_set(self, validation: data.Examples | None):
-        if validation is None or not len(validation.texts):
-            return None
-        rows = data.encode(self.packer, validation.texts)
-        plan = data.BatchPlan(rows.lengths, self._buckets(), max(8192, self.packer.max_length), shuffle=False)
-        dataset = data.make_dataset(rows, validation.labels, None, plan, pad_id=self.packer.pad_id)
-        return dataset.map(lambda x, y, w: (x, {"logits": y}))
-
-    def _index(self, name: str) -> int:
-        if name not in self.class_names:
-            raise ValueError(f"The classes are {', '.join(self.class_names)}. Received: a weight for {name!r}")
-        return self.class_names.index(name)
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Scores raw texts.
@@ -342,11 +305,7 @@ class TextPipeline:
                 "threshold": self.threshold,
             }
             _files.write_text(new / SETTINGS_FILE, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-            lines = [
-                json.dumps({"text": text, "logits": [float(value) for value in row]}, ensure_ascii=False)
-                for text, row in zip(self.check_texts, logits, strict=True)
-            ]
-            _files.write_text(new / "check.jsonl", "\n".join(lines) + "\n")
+            write_check_texts(new, self.check_texts, logits)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "TextPipeline":
@@ -374,41 +333,3 @@ class TextPipeline:
         pipeline = cls(model, TextPacker.load(folder), names, **calibration)
         pipeline.check_texts = check_texts
         return pipeline
-
-
-def read_check_texts(folder: str | os.PathLike) -> list[tuple[str, list[float]]]:
-    """Returns the texts and logits that were stored when a pipeline was saved."""
-    # Not splitlines: JSON leaves U+2028 and its like in a text as they are, and they are no ends of lines here.
-    lines = (pathlib.Path(folder) / "check.jsonl").read_text("utf-8").removesuffix("\n").split("\n")
-    return [(entry["text"], entry["logits"]) for entry in map(json.loads, lines)]
-
-
-def choose_check_texts(texts: Iterable[str]) -> list[str]:
-    """Picks texts of all lengths, and adds hard ones, so that a damaged or wrong export shows."""
-    ordered = sorted(set(texts), key=lambda text: (len(text), text))
-    wanted = CHECK_TEXTS - len(_HARD_TEXTS)
-    if len(ordered) > wanted:
-        ordered = [ordered[round(i * (len(ordered) - 1) / (wanted - 1))] for i in range(wanted)]
-    return [*_HARD_TEXTS, *ordered]
-
-
-class _KeepBest(keras.callbacks.Callback):
-    """Remembers the weights of the epoch with the lowest validation loss."""
-
-    def __init__(self):
-        super().__init__()
-        self.loss = float("inf")
-        self.weights: list[np.ndarray] | None = None
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if logs["val_loss"] < self.loss:
-            self.loss = logs["val_loss"]
-            self.weights = self.model.get_weights()
-
-    def restore(self, model: keras.Model) -> None:
-        if self.weights is not None:
-            model.set_weights(self.weights)
-
-
-def _batch_size(weights) -> Any:
-    return keras.ops.cast(keras.ops.shape(weights)[0], "float32")

@@ -15,7 +15,7 @@ from keras_transformer import data, evaluation, losses, ops, optimizers
 from keras_transformer.data.splitting import subset
 from keras_transformer.evaluation.arrays import check_tools
 from keras_transformer.pipelines import TextPipeline, load, score_rows
-from keras_transformer.pipelines.text_pipeline import choose_check_texts
+from keras_transformer.pipelines.check_texts import choose_check_texts
 from keras_transformer.training import faults, judging, preparation, state, strategies
 from keras_transformer.training.console import log_to_file
 from keras_transformer.training.distributed import DistributedModel

@@ -245,7 +245,7 @@ def test_a_second_export_is_the_next_version_and_the_report_knows_both(exported,
     with pytest.raises(FileExistsError, match="2 exists"):
         export_pipeline(pipeline, folder, ["saved_model"], version=2)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["report.html", "report.json", "saved_model", "serving", "tflite"]
+    assert names == ["MODEL_CARD.md", "report.html", "report.json", "saved_model", "serving", "tflite"]
 
 
 def test_swapping_mask_and_segments_is_caught(exported):

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from keras_transformer.export import VerificationError, export_pipeline, exporter, runners, saved_model
+from keras_transformer.export import VerificationError, export_pipeline, exporter, functions, runners, saved_model
 from tests.export.tiny_pipeline import TEXTS, make_pipeline
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def test_windows_are_averaged_in_the_graph_and_refused_for_tflite(tmp_path, capl
     # More windows than are computed at a time, and texts of one window between them.
     texts = ["the film was bad. " * 60, "good", "", "a great story and actor " * 20]
     counts = np.bincount(pipeline.packer.windows(texts)[1].numpy())
-    assert counts[0] > saved_model.WINDOWS_AT_A_TIME
+    assert counts[0] > functions.WINDOWS_AT_A_TIME
     assert counts[1] == counts[2] == 1
     outputs = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=texts)
     expected = pipeline.predict(texts)
@@ -79,7 +79,8 @@ def test_a_model_of_another_dtype_is_exported_in_float32():
 
 def test_an_export_with_swapped_inputs_is_not_written(tmp_path, monkeypatch):
     swapped = {"input_word_ids": "token_ids", "input_mask": "segment_ids", "input_type_ids": "padding_mask"}
-    monkeypatch.setattr(saved_model, "INPUTS", swapped)
+    for module in (functions, saved_model):
+        monkeypatch.setattr(module, "INPUTS", swapped)
     with pytest.raises(VerificationError, match="the signature tokens differs"):
         export_pipeline(make_pipeline(), tmp_path / "out", ["saved_model"])
     assert not (tmp_path / "out").exists()
@@ -161,7 +162,13 @@ def test_killed_while_writing_the_same_call_goes_on(tmp_path):
     assert not (out / "saved_model").exists()
     report = export_pipeline(make_pipeline(), out, ["saved_model"])
     assert report["written"] == ["saved_model/1"]
-    assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.json", "saved_model", "serving"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL_CARD.md",
+        "report.html",
+        "report.json",
+        "saved_model",
+        "serving",
+    ]
 
 
 def test_the_recipe_knows_every_format_and_precision():

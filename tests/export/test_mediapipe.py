@@ -1,5 +1,6 @@
 """Files for MediaPipe: their metadata, read back without MediaPipe, the ids that it makes, and what is refused."""
 
+import json
 import zipfile
 
 import numpy as np
@@ -95,6 +96,25 @@ def test_vocabulary_and_labels_lie_uncompressed_in_the_file(folder, pipeline):
     with zipfile.ZipFile(folder / "classifier.tflite") as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_the_metadata_lie_beside_the_file_as_json(folder):
+    given = json.loads((folder / "classifier.metadata.json").read_text())
+    assert given["name"] == "text classifier"
+    (graph,) = given["subgraph_metadata"]
+    assert sorted(tensor["name"] for tensor in graph["input_tensor_metadata"]) == ["ids", "mask", "segment_ids"]
+    (output,) = graph["output_tensor_metadata"]
+    assert output["associated_files"] == [{"name": "labels.txt", "type": 2}]
+    assert graph["input_process_units"] == [
+        {"options_type": 4, "options": {"vocab_file": [{"name": "vocab.txt", "type": 5}]}}
+    ]
+    embedder = json.loads((folder / "embedder_int4.metadata.json").read_text())
+    assert "associated_files" not in embedder["subgraph_metadata"][0]["output_tensor_metadata"][0]
+
+
+def test_a_file_without_metadata_is_named(exported):
+    with pytest.raises(ValueError, match="has no metadata"):
+        mediapipe_metadata.read_metadata(exported.tokens)
 
 
 def test_the_same_model_gives_the_same_bytes(folder, pipeline, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.stand_in_servable import Refused, Servable
-from keras_transformer.export import export_pipeline, runners, saved_model, tasks, verify
+from keras_transformer.export import export_pipeline, functions, runners, saved_model, tasks, verify
 from keras_transformer.export.checks import read_checks, write_checks
 from keras_transformer.export.serving import ServingOptions
 from keras_transformer.export.serving.messages import message
@@ -209,7 +209,7 @@ def test_embed_is_the_mean_of_the_hidden_states_where_that_is_the_pooling(served
     np.testing.assert_allclose(run(text=TEXTS)["embedding"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("embedding", saved_model.EMBEDDINGS)
+@pytest.mark.parametrize("embedding", functions.EMBEDDINGS)
 def test_embed_of_a_model_that_reads_the_first_token(embedding, tmp_path):
     """`pooled` is what the head reads, pooler included; `mean` is the mean whatever the model's own pooling."""
     import keras
@@ -303,7 +303,7 @@ def test_bad_options_are_named():
         with pytest.raises(ValueError, match=text):
             ServingOptions(**options)
     with pytest.raises(ValueError, match="embedding must be one of pooled, mean"):
-        saved_model.embedding_of(make_pipeline().model, "last")
+        functions.embedding_of(make_pipeline().model, "last")
 
 
 @pytest.fixture
@@ -316,8 +316,8 @@ def counting_task():
         def count(logits):
             return {"positive": tf.reduce_sum(tf.cast(logits > 0, tf.int32), axis=1)}
 
-        function = saved_model.text_function(parts.score, parts.packer, count)
-        return {"serving_default": saved_model.Signature(function, saved_model.text_specs())}
+        function = functions.text_function(parts.score, parts.packer, count)
+        return {"serving_default": saved_model.Signature(function, functions.text_specs())}
 
     def difference(run, contract, checks, tolerance):
         given = run(text=[row["text"] for row in checks])["positive"]

@@ -11,7 +11,7 @@ from keras_transformer import data
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig
 from keras_transformer.pipelines import score_rows
-from keras_transformer.pipelines.text_pipeline import read_check_texts
+from keras_transformer.pipelines.check_texts import CHECK_TEXTS, read_check_texts
 
 CONFIG = EncoderConfig(
     vocabulary_size=200,
@@ -77,7 +77,7 @@ def test_saved_and_loaded_pipelines_answer_the_same(trained, tmp_path):
         loaded = keras_transformer.load(folder)
         assert loaded.predict(texts) == trained.predict(texts)
     checks = read_check_texts(tmp_path / "run" / "model")
-    assert len(checks) == keras_transformer.pipelines.text_pipeline.CHECK_TEXTS
+    assert len(checks) == CHECK_TEXTS
     np.testing.assert_allclose(loaded.logits([text for text, _ in checks]), [row for _, row in checks], atol=1e-5)
     trained.save(tmp_path / "run" / "model")
     assert not list((tmp_path / "run").glob(".*")), "no temporary folder is left"

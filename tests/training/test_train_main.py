@@ -189,6 +189,7 @@ def test_a_run_killed_again_and_again_goes_on(seed, points, reviews, finished, t
     assert process.returncode == 0, process.stderr
     assert same_result(tmp_path / "run", finished)
     assert sorted(os.listdir(tmp_path / "run" / "export")) == [
+        "MODEL_CARD.md",
         "report.html",
         "report.json",
         "saved_model",
