@@ -31,15 +31,11 @@ LATENCY = {f"tokens/{length}/{threads}": (length, threads) for length in LENGTHS
 TEXT = "text/32"
 FILES = ("litert/float32", "litert/int8", "onnx/float32", "onnx/int8", "peer_onnx/float32", "peer_onnx/int8")
 OF_LENGTH = ("litert_fixed/float32", "litert_fixed/int8")
-SERVERS = (
-    *("ours", "keras_nlp", "hugging_face", "hugging_face_bfloat16", "onnx_float32", "onnx_int8"),
-    *("openvino_float32", "openvino_bfloat16"),
-)
 
 
 def contestants(case: str) -> tuple[str, ...]:
     """Returns the names of those who take part in a case."""
-    return SERVERS if case == TEXT else (*OF_LENGTH, *FILES)
+    return tuple(SERVERS) if case == TEXT else (*OF_LENGTH, *FILES)
 
 
 @functools.cache
@@ -110,9 +106,7 @@ def prepare_text(options, name: str, case: str) -> Callable[[int], dict]:
     texts = reviews_of(options.run)[: BATCH * (1 if options.smoke else BATCHES)]
     batches = [texts[i : i + BATCH] for i in range(0, len(texts), BATCH)]
     with tempfile.TemporaryDirectory() as scratch:
-        call = TEXTS[name.rpartition("_")[0] if name.startswith(("onnx", "openvino")) else name](
-            options, pathlib.Path(scratch), name
-        )
+        call = SERVERS[name](options, pathlib.Path(scratch), name)
         answers = np.concatenate([call(batch) for batch in batches])
 
         def measure(calls: int) -> dict:
@@ -253,14 +247,17 @@ def openvino(options, scratch, name):
     return call
 
 
-TEXTS = {
+SERVERS = {
     "ours": ours,
     "keras_nlp": keras_nlp,
     "hugging_face": hugging_face,
     "hugging_face_bfloat16": hugging_face,
-    "onnx": onnx,
-    "openvino": openvino,
+    "onnx_float32": onnx,
+    "onnx_int8": onnx,
+    "openvino_float32": openvino,
+    "openvino_bfloat16": openvino,
 }
+"""Name -> function of (options, a folder, the name) that returns a function from texts to probabilities."""
 
 
 def main() -> None:

@@ -179,7 +179,7 @@ def _not_offered(chosen: list[Precision], wanted: list[str]) -> list[dict[str, s
     missing = [
         (name, precision) for name in wanted if name in KINDS for precision in chosen if not _comes(name, precision)
     ]
-    if len(missing) == len(wanted) * len(chosen):
+    if missing and len(missing) == len(wanted) * len(chosen):
         name = missing[0][0]
         raise ValueError(f"{name} comes in {', '.join(KINDS[name].offered)}. Received: {missing[0][1].name}")
     return [

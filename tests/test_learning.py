@@ -12,7 +12,7 @@ import character_model  # noqa: E402
 import sequence_tasks  # noqa: E402
 
 SMALL = sequence_tasks.Setting(
-    symbols=8, shortest=2, longest=5, tests=200, hidden_dim=48, num_layers=2, batch=64, steps=1000, learning_rate=4e-3
+    symbols=12, shortest=2, longest=6, tests=200, hidden_dim=48, num_layers=2, batch=64, steps=1000, learning_rate=4e-3
 )
 
 

@@ -4,32 +4,19 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from benchmarks import artefact_speed, artefacts
-from tests.export.tiny_pipeline import make_pipeline
+from tests.export.tiny_pipeline import write_run
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A run folder with a recipe whose data is a table of 120 texts, labelled by what Keras says."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    pipeline = make_pipeline()
     words = ["good", "bad", "great", "story", "film", "actor"]
     texts = [f"the {words[i % 6]} was {words[i // 6 % 6]} {'and ' * (i // 36)}{'it ' * (i % 9)}" for i in range(120)]
-    logits = pipeline.logits(texts)
-    pipeline.model.head.bias.assign([float(np.median(logits[:, 1] - logits[:, 0])), 0.0])
-    pipeline.save(folder / "model")
-    labels = [pipeline.class_names[i] for i in pipeline.logits(texts).argmax(axis=1)]
-    lines = [f"{text},{label}" for text, label in zip(texts, labels, strict=True)]
-    (folder / "reviews.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
-    data = {"source": str(folder / "reviews.csv"), "text_column": None, "label_column": [], "label_separator": "|"}
-    data |= {"validation_fraction": 0.2, "test_fraction": 0.5, "test_examples": None}
-    (folder / "recipe.json").write_text(json.dumps({"model": {"kind": "single_label"}, "data": data, "seed": 3}))
-    return folder
+    return write_run(tmp_path_factory.mktemp("runs") / "tiny", texts)
 
 
 @pytest.fixture(scope="module")

@@ -177,3 +177,11 @@ def test_the_recipe_knows_every_format_and_precision():
 
     assert set(sections.FORMATS) == set(exporter.FORMATS)
     assert set(sections.PRECISIONS) == set(PRECISIONS)
+
+
+def test_a_saved_model_is_written_where_no_precision_of_the_files_remains(tmp_path):
+    report = export_pipeline(
+        make_pipeline(), tmp_path / "out", ["saved_model", "tflite_text"], precisions=["full_int8"]
+    )
+    assert report["written"] == ["saved_model/1"]
+    assert [entry["precision"] for entry in report["refused"]] == ["full_int8"]

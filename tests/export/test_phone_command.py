@@ -7,36 +7,14 @@ import pytest
 
 from keras_transformer.export.__main__ import main
 from keras_transformer.export.held_out import load_held_out
-from tests.export.tiny_pipeline import make_pipeline
+from tests.export.tiny_pipeline import write_run
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A run folder with a recipe whose data is a table of 60 texts, labelled by what Keras says."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    pipeline = make_pipeline()
     words = ["good", "bad", "great", "story", "film", "actor"]
     texts = [f"the {words[i % 6]} was {words[i // 6 % 6]} {'and ' * (i % 5)}it" for i in range(60)]
-    # Shifted, so that half of the texts are of either class.
-    logits = pipeline.logits(texts)
-    pipeline.model.head.bias.assign([float(np.median(logits[:, 1] - logits[:, 0])), 0.0])
-    pipeline.save(folder / "model")
-    labels = [pipeline.class_names[i] for i in pipeline.logits(texts).argmax(axis=1)]
-    assert min(labels.count(name) for name in pipeline.class_names) > 3
-    lines = [f"{text},{label}" for text, label in zip(texts, labels, strict=True)]
-    (folder / "reviews.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
-    data = {
-        "source": str(folder / "reviews.csv"),
-        "text_column": None,
-        "label_column": [],
-        "label_separator": "|",
-        "validation_fraction": 0.2,
-        "test_fraction": 0.5,
-        "test_examples": None,
-    }
-    recipe = {"model": {"kind": "single_label"}, "data": data, "seed": 3}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
-    return folder
+    return write_run(tmp_path_factory.mktemp("runs") / "tiny", texts)
 
 
 def test_the_held_out_texts_are_those_of_the_recipe(run_folder, tmp_path):

@@ -1,4 +1,8 @@
-"""An untrained pipeline that exports in seconds, with weights large enough to matter."""
+"""An untrained pipeline that exports in seconds, with weights large enough to matter, and a run folder of it."""
+
+import json
+
+import numpy as np
 
 WORDS = ["the", "film", "was", "good", "bad", "not", "it", "a", "great", "and", "##ed", "##ly", "story", "actor"]
 LETTERS = [*"bcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"), *".,!?"]
@@ -42,3 +46,28 @@ def make_pipeline(
     pipeline = TextPipeline(model, packer, class_names, **options)
     pipeline.check_texts = [*pipeline.check_texts, *TEXTS]
     return pipeline
+
+
+def write_run(folder, texts):
+    """Writes a run folder with a recipe whose data is a table of texts, labelled by what Keras says."""
+    pipeline = make_pipeline()
+    # Shifted, so that half of the texts are of either class.
+    logits = pipeline.logits(texts)
+    pipeline.model.head.bias.assign([float(np.median(logits[:, 1] - logits[:, 0])), 0.0])
+    pipeline.save(folder / "model")
+    labels = [pipeline.class_names[i] for i in pipeline.logits(texts).argmax(axis=1)]
+    assert min(labels.count(name) for name in pipeline.class_names) > 3
+    lines = [f"{text},{label}" for text, label in zip(texts, labels, strict=True)]
+    (folder / "reviews.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    data = {
+        "source": str(folder / "reviews.csv"),
+        "text_column": None,
+        "label_column": [],
+        "label_separator": "|",
+        "validation_fraction": 0.2,
+        "test_fraction": 0.5,
+        "test_examples": None,
+    }
+    recipe = {"model": {"kind": "single_label"}, "data": data, "seed": 3}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    return folder
