@@ -17,7 +17,8 @@ from .signatures import (
     Contract,
 )
 
-WINDOWS_AT_A_TIME = 16
+ROWS_AT_A_TIME = 8
+"""Rows of like length that a SavedModel computes together."""
 EMBEDDINGS = ("pooled", "mean")
 
 Tensors = dict[str, Any]
@@ -55,15 +56,49 @@ def score_function(model) -> Score:
     return score
 
 
-def with_known_ranks(score: Score) -> Score:
-    """Makes a score function say that its inputs have two dimensions.
+def by_length(score: Score, width: int) -> Score:
+    """Makes a score function compute a batch in parts: rows of like length together, as long as the longest of them.
 
-    A session forgets the shapes of what it is fed, and without the rank of the mask the optimiser does not fuse the
-    attention scores. TFLite keeps the shapes, and has no operator for this.
+    A batch is as long as its longest row: without this, short texts are computed mostly as padding, and a text of
+    100,000 words, which has hundreds of windows, needs memory for all of them at once.
+
+    Args:
+        score: Function of token ids, mask and segment ids, int32 of shape (batch, length), to float32 of shape (batch,
+            width).
+        width: int.
+
+    Returns:
+        Function of the same tensors to the same result, in the order of the batch.
     """
     import tensorflow as tf
 
-    return lambda *tensors: score(*(tf.ensure_shape(tensor, [None, None]) for tensor in tensors))
+    spec = tf.TensorSpec([None, width], tf.float32)
+
+    def compute(part):
+        *tensors, longest = part
+        # A session forgets the shapes of what it is fed, and without the rank of the mask the optimiser does not fuse
+        # the attention scores.
+        return score(*(tf.ensure_shape(tensor[:, :longest], [None, None]) for tensor in tensors))
+
+    def call(*tensors):
+        mask = tensors[list(INPUTS).index("input_mask")]
+        count, length = tf.unstack(tf.shape(mask))
+        parts = tf.maximum(1, (count + ROWS_AT_A_TIME - 1) // ROWS_AT_A_TIME)
+        size = (count + parts - 1) // parts
+        # Up to the last real token, wherever there is padding before it.
+        lengths = tf.reduce_max(tf.where(mask > 0, tf.range(1, length + 1), 1), axis=1)
+        order = tf.argsort(lengths)
+        # Parts of equal size: empty rows fill up the first one.
+        missing = parts * size - count
+        tensors = [tf.pad(tf.gather(tensor, order), [[missing, 0], [0, 0]]) for tensor in tensors]
+        lengths = tf.pad(tf.gather(lengths, order), [[missing, 0]])
+        longest = tf.maximum(1, tf.reduce_max(tf.reshape(lengths, [parts, size]), axis=1))
+        elements = (*(tf.reshape(tensor, [parts, size, length]) for tensor in tensors), longest)
+        results = tf.map_fn(compute, elements, fn_output_signature=spec, parallel_iterations=1)
+        results = tf.reshape(results, [parts * size, width])[missing:]
+        return tf.gather(results, tf.math.invert_permutation(order))
+
+    return call
 
 
 def token_function(score: Score, contract: Contract) -> Callable[..., Tensors]:
@@ -173,21 +208,6 @@ def text_logits(score: Score, packer, text):
         packed = packer(text)
         return score(*(packed[name] for name in INPUTS.values()))
     rows, example_ids = packer.windows(text)
-    logits = _in_parts(score, packer.pack(rows))
+    packed = packer.pack(rows)
+    logits = score(*(packed[name] for name in INPUTS.values()))
     return tf.math.unsorted_segment_mean(logits, example_ids, tf.shape(text)[0])
-
-
-def _in_parts(score: Score, packed: Tensors):
-    """Computes logits a few rows at a time: a text of 100,000 words has hundreds of windows."""
-    import tensorflow as tf
-
-    tensors = tuple(packed[name] for name in INPUTS.values())
-    count, length = tf.unstack(tf.shape(tensors[0]))
-    parts = tf.maximum(1, (count + WINDOWS_AT_A_TIME - 1) // WINDOWS_AT_A_TIME)
-    size = (count + parts - 1) // parts
-    # Parts of equal size: the last one is filled up with rows whose mask is 0.
-    missing = [[0, parts * size - count], [0, 0]]
-    tensors = tuple(tf.reshape(tf.pad(tensor, missing), [parts, size, length]) for tensor in tensors)
-    spec = tf.TensorSpec([None, None], tf.float32)
-    logits = tf.map_fn(lambda part: score(*part), tensors, fn_output_signature=spec, parallel_iterations=1)
-    return tf.reshape(logits, [parts * size, tf.shape(logits)[2]])[:count]

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .functions import EMBEDDINGS, Score, Tensors, embedding_of, text_specs, token_specs
+from .functions import EMBEDDINGS, Score, Tensors, by_length, embedding_of, text_specs, token_specs
 from .signatures import EMBEDDING, INPUTS, LOGITS, Contract
 
 METHODS = {name: f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress")}
@@ -75,7 +75,8 @@ def write_saved_model(
             f"The labels do not match the head, which has {outputs} outputs. "
             f"Received: {len(contract.class_names)} labels, {', '.join(contract.class_names[:5])}"
         )
-    features = keras.Model(model.input, {LOGITS: model.output["logits"], EMBEDDING: embedding_of(model, embedding)})
+    vectors = embedding_of(model, embedding)
+    features = keras.Model(model.input, {LOGITS: model.output["logits"], EMBEDDING: vectors})
 
     # The graph of the model stands in the file once, and the signatures call it.
     @tf.function(autograph=False, input_signature=token_specs(None, None))
@@ -83,8 +84,8 @@ def write_saved_model(
         return features(dict(zip(INPUTS.values(), tensors, strict=True)), training=False)
 
     parts = Parts(
-        score=lambda *tensors: forward(*tensors)[LOGITS],
-        embed=lambda *tensors: forward(*tensors)[EMBEDDING],
+        score=by_length(lambda *tensors: forward(*tensors)[LOGITS], outputs),
+        embed=by_length(lambda *tensors: forward(*tensors)[EMBEDDING], vectors.shape[-1]),
         packer=_StoredOnce(packer),
         contract=contract,
     )

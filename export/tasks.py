@@ -13,7 +13,6 @@ from .functions import (
     text_specs,
     token_function,
     token_specs,
-    with_known_ranks,
 )
 from .saved_model import Parts, Signature
 from .signatures import CLASSIFY, EMBED, EMBEDDING, LOGITS, REGRESS, SERVING, TEXT_LOGITS, TOKENS, Contract
@@ -107,7 +106,7 @@ def _common(parts: Parts) -> dict[str, Signature]:
     score, packer, contract = parts.score, parts.packer, parts.contract
     return {
         SERVING: Signature(text_function(score, packer, contract.serve), text_specs()),
-        TOKENS: Signature(token_function(with_known_ranks(score), contract), token_specs(None, None)),
+        TOKENS: Signature(token_function(score, contract), token_specs(None, None)),
         TEXT_LOGITS: Signature(text_function(score, packer, lambda logits: {LOGITS: logits}), text_specs()),
         EMBED: Signature(text_function(parts.embed, packer, lambda vectors: {EMBEDDING: vectors}), text_specs()),
     }
