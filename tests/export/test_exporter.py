@@ -51,7 +51,7 @@ def test_windows_are_averaged_in_the_graph_and_refused_for_tflite(tmp_path, capl
     # More windows than are computed at a time, and texts of one window between them.
     texts = ["the film was bad. " * 60, "good", "", "a great story and actor " * 20]
     counts = np.bincount(pipeline.packer.windows(texts)[1].numpy())
-    assert counts[0] > functions.WINDOWS_AT_A_TIME
+    assert counts[0] > functions.ROWS_AT_A_TIME
     assert counts[1] == counts[2] == 1
     outputs = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=texts)
     expected = pipeline.predict(texts)
