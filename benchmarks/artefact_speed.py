@@ -5,8 +5,9 @@
 
 Every contestant has a process of its own, and they take turns. "tokens/128/1" is the latency of one row of 128 tokens
 on one thread, cut from real reviews, nothing padded. "text/32" hands batches of 32 real reviews, at most 256 tokens
-each, to what a user would call: our SavedModel, `predict` of a keras-nlp model, and the fast tokenizer of Hugging Face
-in front of transformers, ONNX Runtime and OpenVINO. It counts on a machine that does nothing else.
+each, to what a user would call: our SavedModel in float32 and in bfloat16, `predict` of a keras-nlp model, and the fast
+tokenizer of Hugging Face in front of transformers, ONNX Runtime and OpenVINO. It counts on a machine that does nothing
+else.
 """
 
 import argparse
@@ -142,12 +143,13 @@ def ours_limited(run: pathlib.Path):
 
 
 def ours(options, scratch, name):
-    from keras_transformer.export import export_pipeline
+    from keras_transformer.export import ServingOptions, export_pipeline
     from keras_transformer.export.runners import open_saved_model
 
-    folder = options.folder / "saved_model_256"
+    dtype = "bfloat16" if name.endswith("bfloat16") else "float32"
+    folder = options.folder / f"saved_model_{limit_of(options.run)}_{dtype}"
     if not folder.is_dir():
-        export_pipeline(ours_limited(options.run), folder, ["saved_model"])
+        export_pipeline(ours_limited(options.run), folder, ["saved_model"], serving=ServingOptions(dtype=dtype))
     serve = open_saved_model(folder / "saved_model" / "1")["serving_default"]
     return lambda batch: serve(text=batch)["probabilities"][:, 1]
 
@@ -249,6 +251,7 @@ def openvino(options, scratch, name):
 
 SERVERS = {
     "ours": ours,
+    "ours_bfloat16": ours,
     "keras_nlp": keras_nlp,
     "hugging_face": hugging_face,
     "hugging_face_bfloat16": hugging_face,

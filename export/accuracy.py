@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .deviations import deviations, text_logits, token_logits
+from .deviations import deviations, served_logits, text_logits, token_logits
 from .mediapipe_tokens import mediapipe_ids
 from .precision import Precision
 from .readers import reader_of
 from .runners import open_saved_model
-from .signatures import LOGITS, TEXT_LOGITS, Contract
+from .signatures import TEXT_LOGITS, Contract
 
 
 def logits_of(path: pathlib.Path, pipeline, texts: list[str], contract: Contract, num_threads: int = 2) -> np.ndarray:
@@ -28,9 +28,7 @@ def logits_of(path: pathlib.Path, pipeline, texts: list[str], contract: Contract
         Float32 array of shape (texts, num_outputs).
     """
     if path.is_dir():
-        run = open_saved_model(path)[TEXT_LOGITS]
-        parts = (texts[start : start + 32] for start in range(0, len(texts), 32))
-        return np.concatenate([run(text=part)[LOGITS] for part in parts])
+        return served_logits(open_saved_model(path)[TEXT_LOGITS], texts)
     reader = reader_of(path)
     takes_text, run = reader.open(path, num_threads)
     served = reader.precision_of(path).served

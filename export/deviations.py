@@ -56,6 +56,20 @@ def token_logits(
     return np.asarray(result, np.float32)
 
 
+def served_logits(run: Callable, texts: Sequence[str], batch: int = 32) -> np.ndarray:
+    """Returns what a signature gives that takes texts and gives nothing but logits.
+
+    Args:
+        run: Function of `text=`.
+        texts: The texts.
+        batch: int, texts at a time. Default 32.
+
+    Returns:
+        Float32 array of shape (texts, num_outputs).
+    """
+    return np.concatenate([run(text=texts[start : start + batch])[LOGITS] for start in range(0, len(texts), batch)])
+
+
 def deviations(logits: np.ndarray, expected: np.ndarray, contract: Contract) -> dict[str, Any]:
     """Compares logits.
 

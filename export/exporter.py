@@ -1,5 +1,6 @@
 """`export_pipeline`: every artefact is written under a temporary name, run, compared, and only then renamed."""
 
+import dataclasses
 import logging
 import math
 import pathlib
@@ -58,7 +59,7 @@ def export_pipeline(
         version: int above 0, of the SavedModel; None means the next free one.
         checks: Texts and their logits that every artefact must give; None computes those of `pipeline.check_texts`.
         tolerance: float, largest absolute difference of a logit or probability in float32. Default 1e-4.
-        serving: `ServingOptions` of the SavedModel: name, embedding, batch sizes. Default None, the defaults.
+        serving: `ServingOptions` of the SavedModel: name, embedding, dtype, batch sizes. Default None, the defaults.
         precisions: Names of `precision.PRECISIONS`, for every artefact that is one file. Default ("float32",). A file
             that loses too much accuracy on the held-out texts is not written, and the report says why; one whose
             activations are int8 ("full_int8") needs held-out texts. ONNX files come in float32 and int8.
@@ -213,17 +214,24 @@ def _check_free_space(folder: pathlib.Path, model, wanted: list[str], chosen: li
 
 def _in_float32(pipeline):
     """Returns the pipeline, or for one that computes in another dtype a copy with the same weights in float32."""
-    model = pipeline.model
-    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
+    copy = _in_dtype(pipeline.model, "float32")
+    if copy is pipeline.model:
         return pipeline
-    config = model.get_config()
-    config["encoder"] = config["encoder"] | {"dtype": "float32"}
-    copy = type(model).from_config(config)
-    copy.set_weights(model.get_weights())
     options = {"temperature": pipeline.temperature, "threshold": pipeline.threshold}
     result = type(pipeline)(copy, pipeline.packer, pipeline.class_names, **options)
     result.check_texts = pipeline.check_texts
     return result
+
+
+def _in_dtype(model, dtype: str):
+    """Returns the model, or if its layers compute in another dtype a copy with the same weights in this one."""
+    if all(layer.compute_dtype == dtype for layer in model._flatten_layers()):
+        return model
+    config = model.get_config()
+    config["encoder"] = config["encoder"] | {"dtype": dtype}
+    copy = type(model).from_config(config)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _check_rows(pipeline, checks) -> list[dict[str, Any]]:
@@ -244,10 +252,11 @@ def _write(pipeline, contract, rows, wanted, chosen, stage, serving: ServingOpti
     """Writes everything in the temporary folder, not verified yet; returns (path, format) of each artefact."""
     paths: list[tuple[pathlib.Path, str]] = []
     if "saved_model" in wanted:
-        version = stage / "saved_model"
+        version, served = stage / "saved_model", dataclasses.replace(contract, dtype=serving.dtype)
         paths.append((version, "saved_model"))
-        write_saved_model(pipeline.model, pipeline.packer, contract, version, serving.embedding)
-        _write_beside(version / "assets.extra", contract, with_embeddings(pipeline, rows, serving.embedding))
+        model = _in_dtype(pipeline.model, serving.dtype)
+        write_saved_model(model, pipeline.packer, served, version, serving.embedding)
+        _write_beside(version / "assets.extra", served, with_embeddings(pipeline, rows, serving.embedding))
         _write_for_servers(version, pipeline.packer, rows, serving)
     files = [name for name in wanted if name in KINDS]
     if files and chosen:

@@ -1,13 +1,14 @@
-"""Verifies what was written, measures it, and takes out the files whose few bits cost too much."""
+"""Verifies what was written, measures it, and takes out the artefacts whose few bits cost too much."""
 
 import logging
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
 from .accuracy import compare, logits_of, refusal
 from .deviations import centred
-from .precision import PRECISIONS, Precision
+from .precision import PRECISIONS, SAVED_MODEL, Precision
 from .readers import reader_of
 from .report import describe
 from .signatures import Contract
@@ -51,7 +52,7 @@ def verify_written(
 def measure(
     entries: list[dict[str, Any]], root: pathlib.Path, pipeline, contract: Contract, held_out, speed: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Measures accuracy and speed; a file of fewer bits that loses too much accuracy is removed.
+    """Measures accuracy and speed; an artefact of fewer bits that loses too much accuracy is removed.
 
     Args:
         entries: The report's entries; `held_out` and `speed` are added to them.
@@ -72,14 +73,14 @@ def measure(
     for entry in entries:
         path = root / entry["path"]
         if held_out is not None and entry["format"] != "mediapipe_embedder":
-            precision = PRECISIONS[entry.get("precision", "float32")]
+            precision = (PRECISIONS | SAVED_MODEL)[entry["precision"]]
             logits = logits_of(path, pipeline, held_out.texts, contract)
             wanted = centred(expected, contract) if entry["format"] == "mediapipe_classifier" else expected
             entry["held_out"] = compare(logits, wanted, held_out.labels, contract)
             reason = refusal(entry["held_out"], precision)
             if reason:
                 refused.append(refusal_entry(entry["format"], precision, reason))
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 continue
         if speed:
             entry["speed"] = measure_speed(path)

@@ -1,4 +1,4 @@
-"""The precisions of `.tflite` files: what each stores and computes, and how far from Keras it may be."""
+"""The precisions of artefacts: what each stores and computes, and how far from Keras it may be."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -54,7 +54,18 @@ PRECISIONS = {
         ),
     )
 }
-"""Name -> `Precision`, the largest file first."""
+"""Name -> `Precision` of files, the largest file first."""
+
+SAVED_MODEL = {
+    "float32": PRECISIONS["float32"],
+    "bfloat16": Precision(
+        "bfloat16",
+        "weights and activations in bfloat16; statistics of norms, softmax and head in float32",
+        0.05,
+        0.1,
+    ),
+}
+"""Name -> `Precision` of a SavedModel."""
 
 
 def choose(names: Sequence[str] | str) -> list[Precision]:

@@ -26,7 +26,8 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
 
     Returns:
         Dict with `path`, `format`, `bytes`, `checks`, `max_difference`, `tolerance` and `operators`; of a SavedModel
-        also `warmup_requests`; of a file also `precision` and `deviations`, of a `.tflite` `partitions`.
+        also `warmup_requests`; `precision`; `deviations` of a file and of what has fewer bits; of a `.tflite`
+        `partitions`.
     """
     if path.is_file():
         size, details = path.stat().st_size, reader_of(path).describe(path)

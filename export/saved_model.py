@@ -76,7 +76,8 @@ def write_saved_model(
             f"Received: {len(contract.class_names)} labels, {', '.join(contract.class_names[:5])}"
         )
     vectors = embedding_of(model, embedding)
-    features = keras.Model(model.input, {LOGITS: model.output["logits"], EMBEDDING: vectors})
+    outputs_of = {LOGITS: model.output["logits"], EMBEDDING: keras.ops.cast(vectors, "float32")}
+    features = keras.Model(model.input, outputs_of)
 
     # The graph of the model stands in the file once, and the signatures call it.
     @tf.function(autograph=False, input_signature=token_specs(None, None))

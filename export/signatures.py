@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .precision import SAVED_MODEL
+
 SERVING = "serving_default"
 """Signature that takes raw text; in a `.tflite`, its only signature."""
 TOKENS = "tokens"
@@ -59,6 +61,7 @@ class Contract:
             given. Default 0.5.
         max_length: int, tokens of the longest row. Default 512.
         truncation: str, what happens to longer texts: "head", "head_tail" or "windows". Default "head".
+        dtype: str, what a SavedModel computes in: "float32" (default) or "bfloat16".
 
     Raises:
         ValueError: If a value cannot be served.
@@ -78,6 +81,7 @@ class Contract:
     threshold: float | tuple[float, ...] = 0.5
     max_length: int = 512
     truncation: str = "head"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
@@ -92,6 +96,8 @@ class Contract:
             raise ValueError(f"kind must be one of {', '.join(OUTPUTS)}. Received: {self.kind!r}")
         if not self.class_names or any(not isinstance(name, str) or not name for name in self.class_names):
             raise ValueError(f"class_names must be non-empty strings. Received: {self.class_names!r}")
+        if self.dtype not in SAVED_MODEL:
+            raise ValueError(f"dtype must be one of {', '.join(SAVED_MODEL)}. Received: {self.dtype!r}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature must be a number above 0. Received: {self.temperature!r}")
 

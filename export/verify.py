@@ -5,16 +5,23 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from .checks import read_checks
+from .deviations import deviations, served_logits
 from .differences import TOLERANCE
 from .generator import GENERATION_FILE, verify_generator
+from .precision import SAVED_MODEL
 from .readers import READERS
 from .runners import open_saved_model
 from .serving.files import check_batching
 from .serving.warmup import replay
-from .signatures import Contract
+from .signatures import EMBEDDING, LOGITS, TEXT_LOGITS, Contract
 from .tasks import task_of
 from .verify_file import VerificationError, verify_file
+
+ROUNDED = 0.05
+"""Largest difference of a single value in few bits, as a share of the largest: the mean deviation is held tighter."""
 
 
 def verify(path: str | pathlib.Path, tolerance: float = TOLERANCE) -> list[dict[str, Any]]:
@@ -22,7 +29,7 @@ def verify(path: str | pathlib.Path, tolerance: float = TOLERANCE) -> list[dict[
 
     Args:
         path: A `.tflite` or `.onnx` file, a version folder of a SavedModel, or a folder that holds such artefacts.
-        tolerance: float, largest absolute difference of a logit or probability. Default 1e-4.
+        tolerance: float, largest absolute difference of a logit or probability in float32. Default 1e-4.
 
     Returns:
         One dict an artefact: `path`, `format`, `checks` (number of texts), `max_difference` by signature.
@@ -55,6 +62,8 @@ def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, An
         name: functools.partial(difference, runs[name], contract, checks, tolerance)
         for name, difference in comparisons.items()
     }
+    found = _deviations_in_few_bits(path, runs, contract, checks)
+    tolerance = _allowed(contract, checks, tolerance)
     differences = {}
     for name, measure in compare.items():
         try:
@@ -66,13 +75,42 @@ def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, An
                 f"{path}: the signature {name} differs from the stored check values by {differences[name]:.3g}, "
                 f"more than {tolerance:g}. The export is not usable."
             )
-    result = {"path": str(path), "format": "saved_model", "checks": len(checks), "max_difference": differences}
+    result = {
+        "path": str(path),
+        "format": "saved_model",
+        "precision": contract.dtype,
+        "checks": len(checks),
+        "max_difference": differences,
+    } | found
     try:
         check_batching(path)
         result["warmup_requests"] = replay(path, runs)
     except ValueError as error:
         raise VerificationError(f"{path}: a server would not load it: {_first_line(error)}") from error
     return result
+
+
+def _deviations_in_few_bits(path: pathlib.Path, runs, contract: Contract, checks: list[dict]) -> dict[str, Any]:
+    """Checks the mean deviation of a SavedModel whose single values are rounded; empty for one in float32."""
+    limit = SAVED_MODEL[contract.dtype].deviation
+    if not limit or TEXT_LOGITS not in runs:
+        return {}
+    logits = served_logits(runs[TEXT_LOGITS], [row["text"] for row in checks])
+    found = deviations(logits, np.asarray([row[LOGITS] for row in checks]), contract)
+    if not found["share"] <= limit:
+        raise VerificationError(
+            f"{path}: the signature {TEXT_LOGITS} differs from the stored check values by {found['share']:.1%}, more "
+            f"than {limit:.0%} of their spread on average. The export is not usable."
+        )
+    return {"deviations": found}
+
+
+def _allowed(contract: Contract, checks: list[dict], tolerance: float) -> float:
+    """The largest difference of a single value: `tolerance` in float32, else a share of the largest one."""
+    if contract.dtype == "float32":
+        return tolerance
+    largest = max(abs(value) for row in checks for name in (LOGITS, EMBEDDING) for value in row.get(name, ()))
+    return max(tolerance, ROUNDED * max(1.0, largest))
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,8 @@ class ServingOptions:
         model_name: str, the name in requests: letters, digits, `_`, `-` and `.`. Default "model".
         embedding: str, what the signature `embed` gives: "pooled" (default), the vector that the head reads, or "mean",
             the mean of the last hidden states over the tokens of the text.
+        dtype: str, what the SavedModel stores and computes in: "float32" (default), or "bfloat16", half as large, and
+            faster on processors with AVX512_BF16 or AMX; its answers are rounded to about two digits.
         batch_sizes: ints, increasing: the sizes that the server may make batches of, each of which is warmed up. The
             last is also the largest request. Default (1, 2, 4, 8, 16, 32).
         batch_timeout_micros: int, microseconds that a request waits for others. Default 2000.
@@ -31,6 +33,7 @@ class ServingOptions:
 
     model_name: str = "model"
     embedding: str = "pooled"
+    dtype: str = "float32"
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     batch_timeout_micros: int = 2000
     num_batch_threads: int = 4
@@ -44,6 +47,8 @@ class ServingOptions:
             )
         if self.embedding not in ("pooled", "mean"):
             raise ValueError(f"embedding must be 'pooled' or 'mean'. Received: embedding={self.embedding!r}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be 'float32' or 'bfloat16'. Received: dtype={self.dtype!r}")
         sizes = self.batch_sizes
         if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
             raise ValueError(f"batch_sizes must be increasing integers above 0. Received: batch_sizes={sizes}")
