@@ -29,8 +29,8 @@ DEMO = Recipe(
     export=ExportRecipe(precisions=("float32",)),
 )
 
-# Only the labels to learn from: larger encoders know the training texts by heart after one epoch. A small one can afford
-# to read twice as much of each text, the end included, where reviews say what they think.
+# Only the labels to learn from: a larger encoder knows the training texts by heart after one epoch. A small one can
+# afford to read twice as much of each text, the end included, where reviews say what they think.
 SCRATCH = Recipe(
     data=DataRecipe(max_length=1024, bucket_lengths=(64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)),
     model=ModelRecipe(
