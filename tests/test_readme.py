@@ -63,11 +63,11 @@ def numbers_of(value):
 
 
 def is_measured(text, measured):
-    """Whether a number with decimals is one of the measured ones, as it is, in percent or in minutes, rounded."""
+    """Whether a number with decimals is a measured one but for the sign, as it is, in percent or minutes, rounded."""
     decimals = len(text.split(".")[1])
     half = 0.5000001 * 10**-decimals
     return any(
-        abs(number * factor - float(text)) <= half for number in measured for factor in (1, 100, 1 / 60, 1e-6, 1e-3)
+        abs(abs(number) * factor - float(text)) <= half for number in measured for factor in (1, 100, 1 / 60, 1e-6, 1e-3)
     )
 
 
@@ -88,7 +88,8 @@ def test_figures_of_the_tables_are_in_benchmark_results():
 
 
 def test_a_figure_that_was_not_measured_is_noticed():
-    measured = numbers_of({"accuracy": 0.92345, "seconds": [723.0], "name": "x", "ok": True})
+    measured = numbers_of({"accuracy": 0.92345, "seconds": [723.0], "lost": -0.0192, "name": "x", "ok": True})
+    assert is_measured("1.9", measured)
     assert is_measured("92.3", measured)
     assert is_measured("0.923", measured)
     assert is_measured("12.1", measured)
