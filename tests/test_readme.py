@@ -67,7 +67,9 @@ def is_measured(text, measured):
     decimals = len(text.split(".")[1])
     half = 0.5000001 * 10**-decimals
     return any(
-        abs(abs(number) * factor - float(text)) <= half for number in measured for factor in (1, 100, 1 / 60, 1e-6, 1e-3)
+        abs(abs(number) * factor - float(text)) <= half
+        for number in measured
+        for factor in (1, 100, 1 / 60, 1e-6, 1e-3)
     )
 
 
