@@ -113,7 +113,7 @@ def test_an_unknown_name_is_refused():
 
 def test_figures_of_the_tables_in_the_documentation_are_measured():
     measured = []
-    for name in ("library_speed", "generation_speed", "artefact_speed"):
+    for name in ("library_speed", "generation_speed", "artefact_speed", "training_speed"):
         summary = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["summary"]
         measured += numbers_of(summary)
     lines = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").splitlines()
