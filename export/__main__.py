@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from .precision import PRECISIONS
+from .precision import PRECISIONS, SAVED_MODEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--serving_dtype",
-        choices=("float32", "bfloat16"),
+        choices=tuple(SAVED_MODEL),
         default="float32",
         help="what the SavedModel computes in: bfloat16 is half as large, and faster on processors that have it "
         "(default: %(default)s)",
@@ -119,6 +119,10 @@ def _export(options: argparse.Namespace) -> None:
             raise ValueError(
                 "A text generator is exported as a SavedModel only; TFLite has no operators for its loop and most "
                 f"tokenizers. Received: --formats={options.formats}"
+            )
+        if options.serving_dtype != "float32":
+            raise ValueError(
+                f"A text generator is exported in float32. Received: --serving_dtype={options.serving_dtype}"
             )
         report = export_generator(pipelines.load(options.run), out_dir, options.version)
     else:

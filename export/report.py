@@ -22,7 +22,7 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
         path: The file or the version folder.
         verified: What `verify_one` returned.
         root: Folder of the report; paths are relative to it.
-        tolerance: float, the difference that was allowed.
+        tolerance: float, the difference that was allowed, unless `verified` says another one.
 
     Returns:
         Dict with `path`, `format`, `bytes`, `checks`, `max_difference`, `tolerance` and `operators`; of a SavedModel
@@ -45,7 +45,7 @@ def describe(path: pathlib.Path, verified: dict[str, Any], root: pathlib.Path, t
         "bytes": size,
         "checks": verified["checks"],
         "max_difference": verified["max_difference"],
-        "tolerance": tolerance,
+        "tolerance": verified.get("tolerance", tolerance),
     }
 
 

@@ -81,6 +81,7 @@ def verify_one(path: pathlib.Path, tolerance: float = TOLERANCE) -> dict[str, An
         "precision": contract.dtype,
         "checks": len(checks),
         "max_difference": differences,
+        "tolerance": tolerance,
     } | found
     try:
         check_batching(path)

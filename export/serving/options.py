@@ -3,6 +3,8 @@
 import dataclasses
 import re
 
+from ..precision import SAVED_MODEL
+
 
 @dataclasses.dataclass(frozen=True)
 class ServingOptions:
@@ -47,8 +49,8 @@ class ServingOptions:
             )
         if self.embedding not in ("pooled", "mean"):
             raise ValueError(f"embedding must be 'pooled' or 'mean'. Received: embedding={self.embedding!r}")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"dtype must be 'float32' or 'bfloat16'. Received: dtype={self.dtype!r}")
+        if self.dtype not in SAVED_MODEL:
+            raise ValueError(f"dtype must be one of {', '.join(SAVED_MODEL)}. Received: dtype={self.dtype!r}")
         sizes = self.batch_sizes
         if not sizes or sizes[0] < 1 or list(sizes) != sorted(set(sizes)):
             raise ValueError(f"batch_sizes must be increasing integers above 0. Received: batch_sizes={sizes}")

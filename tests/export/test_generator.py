@@ -85,6 +85,8 @@ def test_the_command_exports_and_verifies_it(pipeline, tmp_path, capsys):
     assert "verified on 5 texts" in capsys.readouterr().out
     assert main([f"--run={tmp_path / 'run'}", "--formats=tflite"]) == 1
     assert "exported as a SavedModel only" in capsys.readouterr().err
+    assert main([f"--run={tmp_path / 'run'}", "--serving_dtype=bfloat16"]) == 1
+    assert "--serving_dtype=bfloat16" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "run" / "export")
     (tmp_path / "run" / "model.keras").unlink()
     assert main([f"--run={tmp_path / 'run'}"]) == 1

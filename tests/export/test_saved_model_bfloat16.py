@@ -55,6 +55,7 @@ def test_the_report_says_the_precision_the_deviation_and_the_accuracy(exported):
     assert entry["precision"] == "bfloat16"
     assert 0 < entry["deviations"]["share"] <= SAVED_MODEL["bfloat16"].deviation
     assert entry["held_out"]["texts"] == len(TEXTS)
+    assert 1e-4 < max(entry["max_difference"].values()) <= entry["tolerance"], "the tolerance that was allowed"
     assert "bfloat16" in (folder / "MODEL_CARD.md").read_text()
     assert json.loads((folder / "saved_model/1/assets.extra/contract.json").read_text())["dtype"] == "bfloat16"
     assert verify(folder)[0]["precision"] == "bfloat16"
@@ -87,5 +88,5 @@ def test_one_that_loses_too_much_accuracy_is_not_written(tmp_path, monkeypatch):
 
 
 def test_another_dtype_is_refused():
-    with pytest.raises(ValueError, match=r"dtype must be 'float32' or 'bfloat16'. Received: dtype='float16'"):
+    with pytest.raises(ValueError, match=r"dtype must be one of float32, bfloat16. Received: dtype='float16'"):
         ServingOptions(dtype="float16")
