@@ -69,15 +69,15 @@ def write_saved_model(
 
     from .tasks import task_of
 
-    outputs = model.output["logits"].shape[-1]
-    if outputs != len(contract.class_names):
+    num_outputs = model.output["logits"].shape[-1]
+    if num_outputs != len(contract.class_names):
         raise ValueError(
-            f"The labels do not match the head, which has {outputs} outputs. "
+            f"The labels do not match the head, which has {num_outputs} outputs. "
             f"Received: {len(contract.class_names)} labels, {', '.join(contract.class_names[:5])}"
         )
     vectors = embedding_of(model, embedding)
-    outputs_of = {LOGITS: model.output["logits"], EMBEDDING: keras.ops.cast(vectors, "float32")}
-    features = keras.Model(model.input, outputs_of)
+    outputs = {LOGITS: model.output["logits"], EMBEDDING: keras.ops.cast(vectors, "float32")}
+    features = keras.Model(model.input, outputs)
 
     # The graph of the model stands in the file once, and the signatures call it.
     @tf.function(autograph=False, input_signature=token_specs(None, None))
@@ -85,7 +85,7 @@ def write_saved_model(
         return features(dict(zip(INPUTS.values(), tensors, strict=True)), training=False)
 
     parts = Parts(
-        score=by_length(lambda *tensors: forward(*tensors)[LOGITS], outputs),
+        score=by_length(lambda *tensors: forward(*tensors)[LOGITS], num_outputs),
         embed=by_length(lambda *tensors: forward(*tensors)[EMBEDDING], vectors.shape[-1]),
         packer=_StoredOnce(packer),
         contract=contract,

@@ -11,8 +11,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import character_model  # noqa: E402
 import sequence_tasks  # noqa: E402
 
+# The shortest are long enough that those held out are few among all there are: with two symbols nearly none is left.
 SMALL = sequence_tasks.Setting(
-    symbols=12, shortest=2, longest=6, tests=200, hidden_dim=48, num_layers=2, batch=64, steps=1000, learning_rate=4e-3
+    symbols=12, shortest=4, longest=7, tests=1000, hidden_dim=48, num_layers=2, batch=64, steps=1000, learning_rate=4e-3
 )
 
 
