@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import onnx_peer, rounds
-from benchmarks.artefacts import LENGTHS, build
+from benchmarks.artefacts import LENGTHS, build, saved_model
 
 THREADS = (1, 2)
 ROWS = 60
@@ -143,14 +143,10 @@ def ours_limited(run: pathlib.Path):
 
 
 def ours(options, scratch, name):
-    from keras_transformer.export import ServingOptions, export_pipeline
     from keras_transformer.export.runners import open_saved_model
 
     dtype = "bfloat16" if name.endswith("bfloat16") else "float32"
-    folder = options.folder / f"saved_model_{limit_of(options.run)}_{dtype}"
-    if not folder.is_dir():
-        export_pipeline(ours_limited(options.run), folder, ["saved_model"], serving=ServingOptions(dtype=dtype))
-    serve = open_saved_model(folder / "saved_model" / "1")["serving_default"]
+    serve = open_saved_model(saved_model(ours_limited(options.run), options.folder, dtype))["serving_default"]
     return lambda batch: serve(text=batch)["probabilities"][:, 1]
 
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.artefacts --run=runs/imdb --folder=files
 
-LiteRT files in every precision, with fixed and with open length, our ONNX files, and the ONNX files that people make of
-the same weights without us (onnx_peer.py). The files stay in the folder, and finished ones in the result, so that the
-command goes on where it was stopped. `benchmarks.artefact_speed` times what lies in the folder.
+The SavedModel in float32 and bfloat16, LiteRT files in every precision, with fixed and with open length, our ONNX
+files, and the ONNX files that people make of the same weights without us (onnx_peer.py). The files stay in the folder,
+and finished ones in the result, so that the command goes on where it was stopped. `benchmarks.artefact_speed` times
+what lies in the folder.
 """
 
 import argparse
@@ -31,6 +32,22 @@ def contract_of(pipeline, length: int):
     return Contract(pipeline.kind, pipeline.class_names, pipeline.temperature, pipeline.threshold, length)
 
 
+def saved_model(pipeline, folder: pathlib.Path, dtype: str) -> pathlib.Path:
+    """Returns the version folder of a SavedModel, which is written unless it is there.
+
+    Args:
+        pipeline: `TextPipeline` in float32.
+        folder: Where it is written, of one run only.
+        dtype: str, of the weights and products, a name of `export.precision.SAVED_MODEL`.
+    """
+    from keras_transformer.export import ServingOptions, export_pipeline
+
+    folder = folder / f"saved_model_{pipeline.packer.max_length}_{dtype}"
+    if not folder.is_dir():
+        export_pipeline(pipeline, folder, ["saved_model"], serving=ServingOptions(dtype=dtype))
+    return folder / "saved_model" / "1"
+
+
 def build(pipeline, folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """Writes all files, unless they are there.
 
@@ -39,11 +56,12 @@ def build(pipeline, folder: pathlib.Path) -> dict[str, pathlib.Path]:
         folder: Where they are written, of one run only.
 
     Returns:
-        Name -> file: "litert/<precision>" (any length), "litert_<length>/<precision>", "onnx/<precision>" and
-        "peer_onnx/<precision>".
+        Name -> file: "litert/<precision>" (any length), "litert_<length>/<precision>", "onnx/<precision>",
+        "peer_onnx/<precision>" and "saved_model/<dtype>".
     """
     from keras_transformer.export.conversion import convert
     from keras_transformer.export.onnx_file import OFFERED, onnx_model
+    from keras_transformer.export.precision import SAVED_MODEL
     from keras_transformer.export.tflite import dynamic_token_model, token_model
 
     model, contract = pipeline.model, contract_of(pipeline, pipeline.packer.max_length)
@@ -66,7 +84,12 @@ def build(pipeline, folder: pathlib.Path) -> dict[str, pathlib.Path]:
             convert([describe({name: files[f"{group}/{name}"] for name in names})], folder)
         onnx_peer.write_peers(pipeline, folder)
         (folder / DONE).write_text(json.dumps({name: path.name for name, path in files.items()}, indent=1) + "\n")
-    return files
+    return files | {f"saved_model/{dtype}": saved_model(pipeline, folder, dtype) for dtype in SAVED_MODEL}
+
+
+def bytes_of(path: pathlib.Path) -> int:
+    """Returns the size of a file, or of all files of a folder."""
+    return sum(part.stat().st_size for part in (path.rglob("*") if path.is_dir() else [path]) if part.is_file())
 
 
 def peer_logits(path: pathlib.Path, rows: list[list[int]]) -> np.ndarray:
@@ -88,7 +111,7 @@ def measure(name: str, path: pathlib.Path, pipeline, texts, labels, expected: np
 
     Args:
         name: Name of `build`.
-        path: The file.
+        path: The file, or the folder of a SavedModel.
         pipeline: `TextPipeline` in float32.
         texts: Held-out texts.
         labels: Their labels.
@@ -97,12 +120,13 @@ def measure(name: str, path: pathlib.Path, pipeline, texts, labels, expected: np
     from keras_transformer.export.accuracy import compare, logits_of
     from keras_transformer.export.readers import reader_of
 
-    entry = {"bytes": path.stat().st_size} | reader_of(path).describe(path)
-    fixed = reader_of(path).fixed_length(path)
-    if fixed is not None:
-        return entry
+    entry = {"bytes": bytes_of(path)}
+    if path.is_file():
+        entry |= reader_of(path).describe(path)
+        if reader_of(path).fixed_length(path) is not None:
+            return entry
     started, contract = time.perf_counter(), contract_of(pipeline, pipeline.packer.max_length)
-    if name.startswith("peer"):
+    if name.startswith("peer_"):
         logits = peer_logits(path, pipeline.packer.tokens(texts).to_list())
     else:
         logits = logits_of(path, pipeline, texts, contract)
