@@ -37,6 +37,7 @@ class Setting:
     position: str = "rotary"
     batch: int = 64
     steps: int = 4500
+    sort_steps: int = 9000
     learning_rate: float = 3e-3
     initializer_range: float = 0.1
 
@@ -82,19 +83,25 @@ def examples(kind: str, task: str, sources: list) -> tuple[dict, dict, dict]:
     return inputs | masks, {"logits": labels}, {"logits": (weights * (weights.size / weights.sum())).astype("float32")}
 
 
+def steps_of(setting: Setting, task: str) -> int:
+    """Returns how many steps a task takes: to sort is harder than to find a place."""
+    return setting.sort_steps if task == "sort" else setting.steps
+
+
 def batches(setting: Setting, kind: str, task: str, held_out: set) -> Iterator[tuple]:
     """Yields a batch for each step: sequences of one length, so that nothing is padding, that are not held out."""
-    for step in range(setting.steps):
+    steps = steps_of(setting, task)
+    for step in range(steps):
         rng = np.random.default_rng([3, step])
-        grown = min(1.0, 3 * (step + 1) / setting.steps)
+        grown = min(1.0, 3 * (step + 1) / steps)
         longest = setting.shortest + round(grown * (setting.longest - setting.shortest))
         shape = (setting.batch, rng.integers(setting.shortest, longest + 1))
         sources = rng.integers(FIRST_SYMBOL, FIRST_SYMBOL + setting.symbols, shape)
         yield examples(kind, task, [source for source in sources if tuple(source) not in held_out])
 
 
-def build(setting: Setting, kind: str):
-    """Returns a compiled model."""
+def build(setting: Setting, kind: str, steps: int):
+    """Returns a model, compiled for so many steps."""
     import keras
 
     from keras_transformer import models, optimizers
@@ -119,7 +126,7 @@ def build(setting: Setting, kind: str):
             models.EncoderConfig(num_segments=0, **parts), models.DecoderConfig(cross_attention=True, **parts)
         )
     model = models.create(config)
-    schedule = optimizers.LinearWarmupDecay(setting.learning_rate, setting.steps, setting.steps // 20)
+    schedule = optimizers.LinearWarmupDecay(setting.learning_rate, steps, steps // 20)
     model.compile(
         optimizers.AdamW(schedule, weight_decay=0.0, beta_2=0.98, global_clipnorm=1.0),
         {"logits": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
@@ -149,7 +156,8 @@ def learn(setting: Setting, kind: str, task: str, seed: int = 0, progress: int =
     from keras_transformer import ops
 
     keras.utils.set_random_seed(seed)
-    model = build(setting, kind)
+    steps = steps_of(setting, task)
+    model = build(setting, kind, steps)
     validation, test = draw(setting, 200, 1), draw(setting, setting.tests, 2)
     held_out = {tuple(source) for source in validation + test}
     example = next(batches(setting, kind, task, held_out))
@@ -168,7 +176,7 @@ def learn(setting: Setting, kind: str, task: str, seed: int = 0, progress: int =
     with ops.products_in(ops.choose_product_dtype("auto")):
         model.fit(
             dataset,
-            epochs=setting.steps // progress,
+            epochs=steps // progress,
             steps_per_epoch=progress,
             shuffle=False,
             verbose=0,
