@@ -30,7 +30,10 @@ ROWS = 60
 BATCH, BATCHES, LIMIT = 32, 4, 256
 LATENCY = {f"tokens/{length}/{threads}": (length, threads) for length in LENGTHS for threads in THREADS}
 TEXT = "text/32"
-FILES = ("litert/float32", "litert/int8", "onnx/float32", "onnx/int8", "peer_onnx/float32", "peer_onnx/int8")
+FILES = (
+    *("litert/float32", "litert/int8", "litert/int4"),
+    *("onnx/float32", "onnx/int8", "peer_onnx/float32", "peer_onnx/int8"),
+)
 OF_LENGTH = ("litert_fixed/float32", "litert_fixed/int8")
 
 
@@ -280,7 +283,7 @@ def main() -> None:
     groups = {case: [case] for case in cases}
     rounds.run(kept, options.rounds, groups, lambda case: rounds.chosen(contestants(case), options.contestants), start)
     summary = {}
-    for case in cases:
+    for case in kept.result["rounds"]:
         field = "texts_per_second" if case == TEXT else "p50"
         summary[case] = {
             name: round(statistics.median(kept.figures(case, name, field)), 3) for name in kept.names(case)
