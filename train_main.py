@@ -16,6 +16,7 @@ from absl import logging as absl_logging
 
 from keras_transformer.training import Recipe, RunFolder, load_recipe
 from keras_transformer.training.console import quiet_tensorflow, set_up_logging
+from keras_transformer.training.launch import IS_LOCAL_WORKER, launch
 
 FLAGS = flags.FLAGS
 
@@ -51,8 +52,11 @@ FIELDS = {
 for _name, (_key, _help) in FIELDS.items():
     flags.DEFINE_string(_name, None, f"{_help} Sets {_key}.")
 
-flags.DEFINE_string("strategy", "one_device", "one_device, mirrored, or tpu.")
+flags.DEFINE_string("strategy", "one_device", "one_device, mirrored, multi_worker (see TF_CONFIG), or tpu.")
 flags.DEFINE_integer("logical_cpus", None, "Split the CPU into so many devices, to try --strategy=mirrored.")
+flags.DEFINE_integer("local_workers", None, "With --strategy=multi_worker: start so many workers on this machine.")
+flags.DEFINE_integer("restarts", 3, "With --local_workers: start all again so many times if one is killed.")
+flags.DEFINE_float("wait", 300.0, "With --strategy=multi_worker: seconds to wait for the other workers.")
 flags.DEFINE_bool("deterministic", False, "Make TensorFlow's operations deterministic: the same run, the same weights.")
 flags.DEFINE_integer("threads", None, "Threads of one operation. Default: all cores.")
 flags.DEFINE_string("data_dir", None, "Folder of a prepared TFDS data set or an extracted aclImdb.")
@@ -75,19 +79,22 @@ def run_folder() -> Path:
     return Path(FLAGS.run_dir or Path("runs") / Path(FLAGS.recipe).stem)
 
 
-def train(arguments: list[str]) -> None:
+def train(arguments: list[str]) -> int:
     """Run every phase that has not been done yet."""
     refuse(arguments)
     recipe, folder, started = recipe_from_flags(), run_folder(), time.monotonic()
+    if FLAGS.local_workers is not None and IS_LOCAL_WORKER not in os.environ:
+        return train_on_local_workers()
     start_tensorflow()
     from keras_transformer.training import run
     from keras_transformer.training.run_folder import format_seconds
 
-    run(
+    done = run(
         recipe,
         folder,
         strategy=FLAGS.strategy,
         logical_cpus=FLAGS.logical_cpus,
+        wait=FLAGS.wait,
         deterministic=FLAGS.deterministic,
         overwrite=FLAGS.overwrite,
         data_dir=FLAGS.data_dir,
@@ -97,7 +104,16 @@ def train(arguments: list[str]) -> None:
         export=write_export,
     )
     took = format_seconds(time.monotonic() - started)
-    logging.getLogger("keras_transformer").info("done in %s; the results are in %s", took, folder)
+    if done:  # by the chief, if there are several workers
+        logging.getLogger("keras_transformer").info("done in %s; the results are in %s", took, folder)
+    return 0
+
+
+def train_on_local_workers() -> int:
+    """Start this command once for every worker."""
+    if FLAGS.strategy != "multi_worker":
+        raise ValueError(f"--local_workers needs --strategy=multi_worker. Received: --strategy={FLAGS.strategy}")
+    return launch([sys.executable, __file__, *sys.argv[1:]], FLAGS.local_workers, FLAGS.restarts, FLAGS.threads)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -171,7 +187,8 @@ def main(arguments: list[str]) -> int:
     if not FLAGS.debug:
         absl_logging.set_verbosity(absl_logging.ERROR)  # TensorFlow's Python part logs through it
     try:
-        {"train": train, "evaluate": evaluate, "export": export, "predict": predict}[FLAGS.mode](arguments[1:])
+        modes = {"train": train, "evaluate": evaluate, "export": export, "predict": predict}
+        return modes[FLAGS.mode](arguments[1:]) or 0
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -185,7 +202,6 @@ def main(arguments: list[str]) -> int:
         name = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
         print(f"error: {name}{message} (--debug shows the traceback)", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

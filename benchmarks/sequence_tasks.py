@@ -38,6 +38,7 @@ class Setting:
     batch: int = 64
     steps: int = 4500
     sort_steps: int = 9000
+    sort_decoder_layers: int = 6
     learning_rate: float = 3e-3
     initializer_range: float = 0.1
 
@@ -88,6 +89,11 @@ def steps_of(setting: Setting, task: str) -> int:
     return setting.sort_steps if task == "sort" else setting.steps
 
 
+def layers_of(setting: Setting, kind: str, task: str) -> int:
+    """Returns the number of blocks; to sort, the decoder has as many as encoder and decoder have together."""
+    return setting.sort_decoder_layers if (task, kind) == ("sort", "decoder") else setting.num_layers
+
+
 def batches(setting: Setting, kind: str, task: str, held_out: set) -> Iterator[tuple]:
     """Yields a batch for each step: sequences of one length, so that nothing is padding, that are not held out."""
     steps = steps_of(setting, task)
@@ -100,8 +106,8 @@ def batches(setting: Setting, kind: str, task: str, held_out: set) -> Iterator[t
         yield examples(kind, task, [source for source in sources if tuple(source) not in held_out])
 
 
-def build(setting: Setting, kind: str, steps: int):
-    """Returns a model, compiled for so many steps."""
+def build(setting: Setting, kind: str, task: str):
+    """Returns a compiled model."""
     import keras
 
     from keras_transformer import models, optimizers
@@ -110,7 +116,7 @@ def build(setting: Setting, kind: str, steps: int):
     parts = {
         "vocabulary_size": FIRST_SYMBOL + setting.symbols,
         "hidden_dim": setting.hidden_dim,
-        "num_layers": setting.num_layers,
+        "num_layers": layers_of(setting, kind, task),
         "max_length": 2 * setting.longest + 3,
         "position": setting.position,
         "residual": "pre_norm",
@@ -126,6 +132,7 @@ def build(setting: Setting, kind: str, steps: int):
             models.EncoderConfig(num_segments=0, **parts), models.DecoderConfig(cross_attention=True, **parts)
         )
     model = models.create(config)
+    steps = steps_of(setting, task)
     schedule = optimizers.LinearWarmupDecay(setting.learning_rate, steps, steps // 20)
     model.compile(
         optimizers.AdamW(schedule, weight_decay=0.0, beta_2=0.98, global_clipnorm=1.0),
@@ -156,8 +163,7 @@ def learn(setting: Setting, kind: str, task: str, seed: int = 0, progress: int =
     from keras_transformer import ops
 
     keras.utils.set_random_seed(seed)
-    steps = steps_of(setting, task)
-    model = build(setting, kind, steps)
+    model = build(setting, kind, task)
     validation, test = draw(setting, 200, 1), draw(setting, setting.tests, 2)
     held_out = {tuple(source) for source in validation + test}
     example = next(batches(setting, kind, task, held_out))
@@ -176,7 +182,7 @@ def learn(setting: Setting, kind: str, task: str, seed: int = 0, progress: int =
     with ops.products_in(ops.choose_product_dtype("auto")):
         model.fit(
             dataset,
-            epochs=steps // progress,
+            epochs=steps_of(setting, task) // progress,
             steps_per_epoch=progress,
             shuffle=False,
             verbose=0,

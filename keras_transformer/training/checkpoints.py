@@ -145,21 +145,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise FileNotFoundError(f"There is no checkpoint {path}.")
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > min(_MAX_HEADER_BYTES, path.stat().st_size):
-                raise ValueError("its header does not fit the file")
-            header = json.loads(file.read(length))
-            own = json.loads(header.pop("__metadata__")["keras_transformer"])
-            tensors = {}
-            for name, entry in header.items():
-                begin, end = entry["data_offsets"]
-                file.seek(8 + length + begin)
-                data = file.read(end - begin)
-                if zlib.crc32(data) != own["checksums"][name]:
-                    raise ValueError(f"the bytes of {name!r} are not those that were written")
-                tensors[name] = np.frombuffer(data, _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            return parse_checkpoint(file, path.stat().st_size)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"The checkpoint {path} is truncated or damaged ({error}).") from error
+
+
+def parse_checkpoint(file: BinaryIO, size: int) -> Checkpoint:
+    """Read a checkpoint from an open file and check every byte of it.
+
+    Args:
+        file: binary file, at its beginning.
+        size: int, bytes of the file.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is no checkpoint, or is truncated or damaged.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(_MAX_HEADER_BYTES, size):
+        raise ValueError("its header does not fit the file")
+    header = json.loads(file.read(length))
+    own = json.loads(header.pop("__metadata__")["keras_transformer"])
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        file.seek(8 + length + begin)
+        data = file.read(end - begin)
+        if zlib.crc32(data) != own["checksums"][name]:
+            raise ValueError(f"the bytes of {name!r} are not those that were written")
+        tensors[name] = np.frombuffer(data, _DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return Checkpoint(own["step"], tensors, own["state"])
 
 

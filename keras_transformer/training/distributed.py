@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_transformer import ops
 from keras_transformer.optimizers import AdamW
+from keras_transformer.training import sharing
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
@@ -20,6 +21,9 @@ class DistributedModel(keras.Model):
     - With the package's `AdamW` the sum is clipped, not the part of each replica.
     - `loss` and all metrics, step by step too, are those of the whole batch, also where the replicas have shares of
       different size or one has none. Keras averages the replicas.
+    - `fit`, `evaluate` and `predict` work on several workers (`MultiWorkerMirroredStrategy`). They take datasets of
+      whole batches there, the same on every worker, of which each replica computes its share; `predict` returns all
+      rows to every worker.
 
     Build the model, the optimizer and the metrics under the scope of the strategy. `distributed.model` is the model
     given: save that.
@@ -142,6 +146,63 @@ class DistributedModel(keras.Model):
         self.step_metrics = list(metrics)
         self.weighted_step_metrics = list(weighted_metrics)
 
+    @property
+    def _on_several_workers(self) -> bool:
+        strategy = self.distribute_strategy
+        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.num_replicas_in_sync > len(
+            strategy.extended.worker_devices
+        )
+
+    def fit(self, x=None, *arguments, **options):
+        """Trains, see `keras.Model.fit`."""
+        options |= {name: self._shared(options[name]) for name in ("validation_data",) if options.get(name) is not None}
+        return super().fit(self._shared(x), *arguments, **options)
+
+    def evaluate(self, x=None, *arguments, **options):
+        """Measures, see `keras.Model.evaluate`."""
+        return super().evaluate(self._shared(x), *arguments, **options)
+
+    def predict(self, x, *arguments, **options):
+        """Predicts, see `keras.Model.predict`."""
+        return super().predict(self._shared(x), *arguments, **options)
+
+    def _shared(self, dataset):
+        """Returns what Keras may iterate over: on several workers, the share of this one."""
+        if not self._on_several_workers or isinstance(dataset, tf.distribute.DistributedDataset):
+            return dataset
+        if not isinstance(dataset, tf.data.Dataset):
+            raise ValueError(
+                "On several workers, pass a tf.data.Dataset of whole batches, the same on every worker. "
+                f"Received: {type(dataset).__name__}"
+            )
+        return sharing.share(self.distribute_strategy, dataset)
+
+    def make_train_function(self, force: bool = False):
+        """Makes the function of a training step."""
+        if not self._on_several_workers:
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = sharing.step_function(self.distribute_strategy, self.train_step, self.run_eagerly)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False):
+        """Makes the function of an evaluation step."""
+        if not self._on_several_workers:
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = sharing.step_function(self.distribute_strategy, self.test_step, self.run_eagerly)
+        return self.test_function
+
+    def make_predict_function(self, force: bool = False):
+        """Makes the function of a prediction step."""
+        if not self._on_several_workers:
+            return super().make_predict_function(force)
+        if self.predict_function is None or force:
+            self.predict_function = sharing.predict_function(
+                self.distribute_strategy, self.predict_step, self.run_eagerly
+            )
+        return self.predict_function
+
     def _check_replicated(self, optimizer, jit_compile: bool, steps_per_execution: int) -> None:
         """Refuses what Keras or TensorFlow get wrong on several replicas."""
         clips = any(getattr(optimizer, n, None) for n in ("clipnorm", "clipvalue", "global_clipnorm"))
@@ -157,6 +218,10 @@ class DistributedModel(keras.Model):
             )
         if jit_compile:
             raise ValueError("XLA does not work on several replicas. Received: jit_compile=True")
+        if steps_per_execution > 1 and self._on_several_workers:
+            raise ValueError(
+                f"Several workers do one step at a time. Received: steps_per_execution={steps_per_execution}"
+            )
         # Private to TensorFlow 2.21, hence the default; other ways of summing than collectives are fine.
         summing = type(getattr(self.distribute_strategy.extended, "_cross_device_ops", None)).__name__
         if steps_per_execution > 1 and summing == "CollectiveAllReduce":
@@ -242,7 +307,8 @@ class DistributedModel(keras.Model):
             return self.get_metrics_result()
         results = {}
         for metric in self.metrics:
-            state = [tf.convert_to_tensor(v.value) for v in metric.variables]
+            # A copy: what is read from a variable has no device, which the sum over several workers asks for.
+            state = [tf.identity(v.value) for v in metric.variables]
             result = metric.stateless_result(context.all_reduce(tf.distribute.ReduceOp.SUM, state))
             results |= result if isinstance(result, dict) else {metric.name: result}
         return results

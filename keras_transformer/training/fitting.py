@@ -1,7 +1,9 @@
 """The training loop: `model.fit` from one validation to the next, with checkpoints, early stopping and resuming."""
 
 import dataclasses
+import io
 import logging
+import os
 import signal
 import threading
 import time
@@ -14,12 +16,16 @@ import numpy as np
 from keras_transformer import data
 from keras_transformer.data.weights import row_weights
 from keras_transformer.training import faults, state
-from keras_transformer.training.checkpoints import CheckpointStore
+from keras_transformer.training.checkpoints import Checkpoint, CheckpointStore, parse_checkpoint
+from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.progress import ProgressBar
 from keras_transformer.training.recipe import TrainRecipe
 from keras_transformer.training.scalars import ScalarWriter
 
 logger = logging.getLogger(__name__)
+
+# Several workers agree on stopping once in so many steps: asking costs them a message.
+_AGREE_STEPS = 10
 
 
 @dataclasses.dataclass
@@ -63,10 +69,11 @@ class Fit:
         validate: function without arguments that scores the validation part: dict of floats with `loss`.
         monitor: str, the metric that decides which state is best: `"loss"`, or one of `validate` where more is better.
         recipe: `TrainRecipe`.
-        store: `CheckpointStore`.
-        writers: dict with a `ScalarWriter` for `"train"` and one for `"validation"`.
+        store: `CheckpointStore`; of several workers the chief alone reads and writes it.
+        writers: dict with a `ScalarWriter` for `"train"` and one for `"validation"`; empty but on the chief.
         checkpoint_steps: int, steps between checkpoints within an epoch.
         log_seconds: float, seconds between progress lines where there is no terminal.
+        cluster: `Cluster`, or None if this process trains alone.
     """
 
     def __init__(
@@ -83,7 +90,9 @@ class Fit:
         writers: Mapping[str, ScalarWriter],
         checkpoint_steps: int = 100,
         log_seconds: float = 30.0,
+        cluster: Cluster | None = None,
     ) -> None:
+        self.cluster = cluster or Cluster(model.distribute_strategy)
         self.model = model
         self.examples = (rows, labels, weights)
         self.row_weights = row_weights(rows, weights)
@@ -94,7 +103,8 @@ class Fit:
         self.store = store
         self.writers = writers
         self.checkpoint_steps = checkpoint_steps
-        self.bar = ProgressBar(plan.steps_per_epoch * recipe.epochs, plan.steps_per_epoch, log_seconds)
+        stream = None if self.cluster.is_chief else open(os.devnull, "w")
+        self.bar = ProgressBar(plan.steps_per_epoch * recipe.epochs, plan.steps_per_epoch, log_seconds, stream)
         self.state = TrainState()
         self.logs: dict[str, float] = {}
         self.pending_metrics: Mapping[str, np.ndarray] | None = None
@@ -127,13 +137,13 @@ class Fit:
         with _Stop() as stop:
             while not self.done:
                 self._segment(stop)
-                if stop.asked:
+                if self.cluster.any(stop.asked):
                     raise KeyboardInterrupt
         self._restore_best()
         return self.state
 
     def _resume(self) -> None:
-        checkpoint = self.store.load_latest()
+        checkpoint = self._load(self.store.load_latest)
         if checkpoint is None:
             return
         self.state = TrainState(**checkpoint.state)
@@ -141,6 +151,14 @@ class Fit:
         self.pending_metrics = {k: v for k, v in checkpoint.tensors.items() if k.startswith("metrics/")}
         total = self.plan.steps_per_epoch * self.recipe.epochs
         logger.info("going on from the checkpoint of step %d of %d", checkpoint.step, total)
+
+    def _load(self, load: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+        """Return the checkpoint that the chief loads; the other workers need not see its disk."""
+        found = load() if self.cluster.is_chief else None
+        if self.cluster.size == 1:
+            return found
+        content = self.cluster.from_chief(lambda: b"" if found is None else self.store.path(found.step).read_bytes())
+        return parse_checkpoint(io.BytesIO(content), len(content)) if content else None
 
     def _segment(self, stop: "_Stop") -> None:
         """Train to the next validation, score it, and write a checkpoint of what it says."""
@@ -169,8 +187,8 @@ class Fit:
         started = time.monotonic()
         measured = {name: float(value) for name, value in self.validate().items()}
         values = self.logs
-        self.writers["validation"].write(self.global_step, {f"epoch_{name}": v for name, v in measured.items()})
-        self.writers["train"].write(self.global_step, {f"epoch_{name}": v for name, v in values.items()})
+        self.write("validation", {f"epoch_{name}": v for name, v in measured.items()})
+        self.write("train", {f"epoch_{name}": v for name, v in values.items()})
         row = {"epoch": self.global_step / self.plan.steps_per_epoch, **values}
         row |= {f"val_{name}": value for name, value in measured.items()}
         for name, value in row.items():
@@ -192,15 +210,25 @@ class Fit:
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
-        self.store.save(
-            self.global_step, state.capture(self.model), dataclasses.asdict(self.state), self.state.best_step
-        )
+        tensors = state.capture(self.model)  # by all workers: metrics are added up
+        if self.cluster.is_chief:
+            self.store.save(self.global_step, tensors, dataclasses.asdict(self.state), self.state.best_step)
+
+    def write(self, curve: str, values: Mapping[str, float]) -> None:
+        """Write values of the present step for TensorBoard."""
+        if curve in self.writers:
+            self.writers[curve].write(self.global_step, values)
 
     def _restore_best(self) -> None:
-        try:
-            best = self.store.load(self.state.best_step)
-        except (FileNotFoundError, ValueError) as error:
-            logger.warning("%s The weights of the last step are used instead of the best ones.", error)
+        def load() -> Checkpoint | None:
+            try:
+                return self.store.load(self.state.best_step)
+            except (FileNotFoundError, ValueError) as error:
+                logger.warning("%s The weights of the last step are used instead of the best ones.", error)
+                return None
+
+        best = self._load(load)
+        if best is None:
             return
         state.restore(self.model, best.tensors, ("model",))
         logger.info("took the weights of step %d, the best on the validation part", self.state.best_step)
@@ -239,9 +267,11 @@ class _Steps(keras.callbacks.Callback):
                 f"The loss is not finite at step {step}: the learning rate is too high for this data. Received: {loss}"
             )
         fit.bar.update(step, len(chosen), fit.logs)
-        fit.writers["train"].write(step, {"loss": loss, "learning_rate": float(self.model.optimizer.learning_rate)})
+        fit.write("train", {"loss": loss, "learning_rate": float(self.model.optimizer.learning_rate)})
         # At the end of a segment the validation comes first, and the checkpoint with it.
         within, asked = now.step < self.end, self.stop.asked
+        if fit.cluster.size > 1:
+            asked = within and step % _AGREE_STEPS == 0 and fit.cluster.any(asked)
         if within and (asked or step % fit.checkpoint_steps == 0):
             fit.save()
         faults.reach(f"step:{step}")

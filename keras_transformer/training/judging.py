@@ -48,11 +48,7 @@ def judge(
     """
     kind, wanted = recipe.model.kind, recipe.judge
     parts = {"validation": splits.validation, "test": splits.test}
-    score = functools.partial(_score, recipe, pipeline, model, log_seconds)
-    scored = {name: score(part, name) for name, part in parts.items()}
-    uncleaned = None
-    if wanted.uncleaned and splits.test_raw is not None:
-        uncleaned = _score_uncleaned(score, splits, scored["test"])
+    scored = score(recipe, splits, pipeline, model, log_seconds)
     baseline = None
     if wanted.baseline:
         logger.info("fitting the baseline (TF-IDF bigrams + linear model) on %d texts", len(splits.train))
@@ -64,13 +60,35 @@ def judge(
         kind=kind,
         class_names=splits.class_names,
         baseline=baseline,
-        uncleaned=uncleaned,
+        uncleaned=scored.get("uncleaned"),
         seed=recipe.seed,
     )
     shown = _drawings(kind, splits, scored["test"], baseline["test"] if baseline else None)
     if kind == "single_label":
         shown["mistakes"] = _mistakes(wanted, splits.test, np.array(probabilities(scored["test"]["logits"], kind)))
     return metrics, shown
+
+
+def score(
+    recipe: Recipe, splits: data.Splits, pipeline: TextPipeline, model: Any, log_seconds: float = 30.0
+) -> dict[str, dict[str, np.ndarray]]:
+    """Score validation and test part, each once; of several workers each takes part.
+
+    Args:
+        recipe: `Recipe`.
+        splits: `data.Splits`.
+        pipeline: `TextPipeline` whose packer encodes the texts.
+        model: `keras.Model` that scores them, under whatever strategy it was trained.
+        log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
+
+    Returns:
+        Dict from "validation", "test" and, if it is wanted, "uncleaned" to a dict with `logits`, `labels`, `lengths`.
+    """
+    of_part = functools.partial(_score, recipe, pipeline, model, log_seconds)
+    scored = {name: of_part(getattr(splits, name), name) for name in ("validation", "test")}
+    if recipe.judge.uncleaned and splits.test_raw is not None:
+        scored["uncleaned"] = _score_uncleaned(of_part, splits, scored["test"])
+    return scored
 
 
 def summary(metrics: Mapping[str, Any]) -> list[str]:

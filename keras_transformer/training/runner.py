@@ -1,9 +1,11 @@
 """`run`: from a recipe to a run folder, in phases that a killed process goes on with."""
 
+import contextlib
 import functools
+import itertools
 import logging
 import os
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,24 +13,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_transformer import data, evaluation, losses, ops, optimizers
-from keras_transformer.data.splitting import subset
+from keras_transformer import ops
 from keras_transformer.evaluation.arrays import check_tools
-from keras_transformer.pipelines import TextPipeline, load, score_rows
-from keras_transformer.pipelines.check_texts import choose_check_texts
-from keras_transformer.training import faults, judging, preparation, state, strategies
+from keras_transformer.training import judging, strategies
+from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.console import log_to_file
-from keras_transformer.training.distributed import DistributedModel
-from keras_transformer.training.files import read_json, write_json
-from keras_transformer.training.fitting import Fit
+from keras_transformer.training.files import read_json
+from keras_transformer.training.phases import Export, Work
 from keras_transformer.training.recipe import Recipe
-from keras_transformer.training.run_folder import RunFolder, environment, format_seconds
-from keras_transformer.training.scalars import ScalarWriter
-from keras_transformer.training.sections import ExportRecipe
+from keras_transformer.training.run_folder import RunFolder, environment
 
 logger = logging.getLogger(__name__)
-
-Export = Callable[[TextPipeline, Path, ExportRecipe, data.Examples | None], Any]
 
 
 def run(
@@ -37,6 +32,7 @@ def run(
     *,
     strategy: str = "one_device",
     logical_cpus: int | None = None,
+    wait: float = 300.0,
     deterministic: bool = False,
     overwrite: bool = False,
     data_dir: str | None = None,
@@ -50,8 +46,9 @@ def run(
     Args:
         recipe: `Recipe`, which alone defines the result.
         run_dir: folder of the run.
-        strategy: str, `"one_device"`, `"mirrored"` or `"tpu"`. Default `"one_device"`.
+        strategy: str, `"one_device"`, `"mirrored"`, `"multi_worker"` or `"tpu"`. Default `"one_device"`.
         logical_cpus: int or None, split the CPU into so many devices, to try `"mirrored"` without GPUs.
+        wait: float, seconds that `"multi_worker"` waits for the other workers. Default 300.
         deterministic: bool, make TensorFlow's operations deterministic, at some cost in speed. Default False.
         overwrite: bool, throw away what an earlier run left in the folder. Default False.
         data_dir: str or None, folder of prepared data.
@@ -62,7 +59,8 @@ def run(
             artefacts, or None to leave them out.
 
     Returns:
-        The content of metrics.json.
+        The content of metrics.json. Of several workers the first, the chief, writes the folder and finishes the work;
+        the others help to train and to score, touch no file, and return an empty dict.
 
     Raises:
         ValueError: If the folder holds another recipe, or data, weights and recipe do not fit each other.
@@ -71,21 +69,33 @@ def run(
     if checkpoint_steps < 1:
         raise ValueError(f"checkpoint_steps must be at least 1. Received: {checkpoint_steps}")
     check_tools("sklearn", "scipy", "matplotlib")
-    with RunFolder(run_dir).open(recipe, overwrite) as folder, log_to_file(folder.logs / "run.log"):
-        if deterministic:
-            tf.config.experimental.enable_op_determinism()
-        # Determinism needs a seed before anything random is built; the model is seeded again on its own.
-        keras.utils.set_random_seed(recipe.seed)
-        devices = strategies.create(strategy, logical_cpus=logical_cpus)
-        process = environment() | {
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # Determinism needs a seed before anything random is built; the model is seeded again on its own.
+    keras.utils.set_random_seed(recipe.seed)
+    here = environment()
+    about = {"recipe": recipe.to_dict(), "versions": here["versions"], "deterministic": deterministic}
+    devices = strategies.create(strategy, logical_cpus=logical_cpus, wait=wait, about=about)
+    cluster = Cluster(devices)
+    with cluster.explained(), contextlib.ExitStack() as stack:
+        if cluster.is_chief:
+            folder = stack.enter_context(RunFolder(run_dir).open(recipe, overwrite))
+            stack.enter_context(log_to_file(folder.logs / "run.log"))
+        else:
+            folder = RunFolder(stack.enter_context(tempfile.TemporaryDirectory()))  # nothing of it is kept
+        work = Work(recipe, folder, cluster, data_dir, download, checkpoint_steps, log_seconds)
+        if not cluster.is_chief:
+            work.help()
+            return {}
+        process = here | {
             "strategy": strategy,
+            "workers": cluster.size,
             "replicas": devices.num_replicas_in_sync,
             "deterministic": deterministic,
             "product_dtype": ops.choose_product_dtype(recipe.train.product_dtype),
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
         }
         folder.record(processes=[*folder.run().get("processes", []), process])
-        work = _Run(recipe, folder, devices, data_dir, download, checkpoint_steps, log_seconds)
         phases: dict[str, tuple[Callable[[], None], Path]] = {
             "train": (work.train, folder.checkpoints.folder),
             "evaluate": (work.evaluate, folder.metrics),
@@ -95,249 +105,18 @@ def run(
         }
         if export is not None and recipe.export.formats:
             phases["export"] = (functools.partial(work.export, export), folder.export)
-        again = False
-        for name, (phase, output) in phases.items():
-            # Whatever comes after a phase that had to be done is done again.
-            if again or name not in folder.run().get("done", []) or not output.exists():
-                again = True
-                with folder.phase(name):
-                    phase()
-                folder.record(done=[*(n for n in folder.run().get("done", []) if n != name), name])
+        done = folder.run().get("done", [])
+        finished = [name for name, (_, output) in phases.items() if name in done and output.exists()]
+        # Whatever comes after a phase that has to be done is done again.
+        todo = list(itertools.dropwhile(finished.__contains__, phases))
+        cluster.value_from_chief(lambda: todo)
+        for name in todo:
+            with folder.phase(name):
+                phases[name][0]()
+            folder.record(done=[*(n for n in folder.run().get("done", []) if n != name), name])
+        cluster.barrier()
         metrics = read_json(folder.metrics)
-        if not again:
+        if not todo:
             for line in ("nothing is left to do", *judging.summary(metrics)):
                 logger.info("%s", line)
         return metrics
-
-
-class _Run:
-    """One run: what its phases share, made when the first of them needs it."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        folder: RunFolder,
-        strategy: tf.distribute.Strategy,
-        data_dir: str | None,
-        download: bool,
-        checkpoint_steps: int,
-        log_seconds: float,
-    ) -> None:
-        self.recipe = recipe
-        self.folder = folder
-        self.strategy = strategy
-        self.data_dir = data_dir
-        self.download = download
-        self.checkpoint_steps = checkpoint_steps
-        self.log_seconds = log_seconds
-
-    @functools.cached_property
-    def splits(self) -> data.Splits:
-        """The data, checked to be that of the run's first process."""
-        splits = preparation.load_splits(self.recipe, self.data_dir, self.download)
-        sizes = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
-        found = {
-            "description": splits.description,
-            "fingerprint": data.fingerprint(splits),
-            "sizes": sizes,
-            "dropped": splits.dropped,
-            "notes": splits.notes,
-            "class_names": list(splits.class_names),
-        }
-        before = self.folder.run().get("data", found)
-        if before["fingerprint"] != found["fingerprint"]:
-            raise ValueError(
-                f"The data of {self.recipe.data.source} has changed since this run began; give another --run_dir, or "
-                f"--overwrite to begin anew. Received: {found['fingerprint']} instead of {before['fingerprint']}"
-            )
-        self.folder.record(data=found)
-        logger.info("data: %s", splits.description)
-        logger.info("data: %s", ", ".join(f"{count} for {name}" for name, count in sizes.items()))
-        return splits
-
-    @functools.cached_property
-    def pipeline(self) -> TextPipeline:
-        """The new model, built under the strategy, and its packer."""
-        part = preparation.training_part(self.recipe, self.splits)
-        vocabulary = self.folder.checkpoints.folder / "vocab.txt"
-        packer = preparation.make_packer(self.recipe, part.texts, vocabulary)
-        # The same weights and dropout whatever was drawn before.
-        keras.utils.set_random_seed(self.recipe.seed)
-        with self.strategy.scope():
-            model = preparation.make_model(self.recipe, packer, len(self.splits.class_names))
-        config = model.encoder.config
-        logger.info(
-            "model: %s, %d layers of %d, %s parameters",
-            self.recipe.model.init,
-            config.num_layers,
-            config.hidden_dim,
-            f"{model.count_params():,}",
-        )
-        return TextPipeline(model, packer, self.splits.class_names)
-
-    @functools.cached_property
-    def fit(self) -> Fit:
-        """The training, ready to start or to go on."""
-        recipe, pipeline = self.recipe, self.pipeline
-        part = preparation.training_part(recipe, self.splits)
-        if len(part) < len(self.splits.train):
-            logger.info("training on a part of the data: %d of %d texts", len(part), len(self.splits.train))
-        rows = data.encode(pipeline.packer, part.texts)
-        plan = data.BatchPlan(
-            rows.lengths,
-            bucket_lengths=recipe.data.buckets(),
-            tokens_per_batch=recipe.train.tokens_per_batch,
-            seed=recipe.seed,
-        )
-        total = plan.steps_per_epoch * recipe.train.epochs
-        logger.info(
-            "%d rows of %.0f tokens on average, %d steps an epoch, %d in all",
-            len(rows),
-            rows.lengths.mean(),
-            plan.steps_per_epoch,
-            total,
-        )
-        wanted = recipe.optimizer
-        with self.strategy.scope():
-            model = DistributedModel(pipeline.model, examples_per_step=len(rows) / plan.steps_per_epoch)
-            model.compile(
-                optimizers.create(
-                    pipeline.model,
-                    learning_rate=wanted.learning_rate,
-                    total_steps=total,
-                    warmup_fraction=wanted.warmup_fraction,
-                    weight_decay=wanted.weight_decay,
-                    layer_decay=wanted.layer_decay,
-                    clip_norm=wanted.clip_norm,
-                ),
-                losses.for_kind(recipe.model.kind, label_smoothing=recipe.train.label_smoothing),
-                metrics=[_metric(recipe.model.kind)],
-                product_dtype=recipe.train.product_dtype,
-                compiled_elementwise=recipe.train.compiled_elementwise,
-            )
-        validation = self.splits.validation
-        validation_rows = data.encode(pipeline.packer, validation.texts)
-
-        def validate() -> dict[str, float]:
-            logits = score_rows(model, validation_rows, recipe.train.tokens_per_batch, pipeline.packer.pad_id)
-            return judging.measure(recipe.model.kind, logits, validation.labels)
-
-        monitor = recipe.train.monitor
-        if monitor == "auto":
-            monitor = "accuracy" if recipe.model.kind == "single_label" else "loss"
-        return Fit(
-            model,
-            rows,
-            part.labels,
-            preparation.weigh(recipe, part),
-            plan,
-            validate,
-            monitor,
-            recipe.train,
-            self.folder.checkpoints,
-            {name: ScalarWriter(self.folder.logs / name) for name in ("train", "validation")},
-            self.checkpoint_steps,
-            self.log_seconds,
-        )
-
-    def train(self) -> None:
-        """Train to the end; the pipeline then has the weights of the best validation."""
-        done = self.fit.run()
-        self.folder.record(
-            training={
-                "steps": self.fit.global_step,
-                "best_step": done.best_step,
-                "stopped_early": done.stopped_early,
-                "seconds": round(done.seconds, 2),
-                "weights_sha256": state.weights_digest(self.pipeline.model),
-                "final_state_sha256": state.digest(self.folder.checkpoints.load_latest().tensors),
-            }
-        )
-
-    def evaluate(self) -> None:
-        """Write metrics.json, and what the report needs of the same scores."""
-        if self.fit.state.best_step is None:
-            self.fit.run()  # a process that trained has ended; its last checkpoint has it all
-        metrics, shown = judging.judge(self.recipe, self.splits, self.pipeline, self.fit.model, self.log_seconds)
-        faults.reach("evaluate")
-        write_json(self.folder.scores, shown)
-        write_json(self.folder.metrics, metrics)
-        for line in judging.summary(metrics):
-            logger.info("%s", line)
-
-    def save(self) -> None:
-        """Write model/, with the temperature and, for many labels, the thresholds found on the validation part."""
-        if self.fit.state.best_step is None:
-            self.fit.run()
-        pipeline, metrics = self.pipeline, read_json(self.folder.metrics)
-        pipeline.temperature = metrics.get("temperature", 1.0)
-        if self.recipe.model.kind == "multi_label":
-            pipeline.threshold = metrics["threshold"]["scaled_value"]
-        pipeline.check_texts = choose_check_texts(self.splits.validation.texts)
-        faults.reach("save")
-        pipeline.save(self.folder.model)
-
-    @functools.cached_property
-    def saved(self) -> TextPipeline:
-        """The pipeline as a user loads it."""
-        return load(self.folder.model)
-
-    def explain(self) -> None:
-        """Add to report.json which words drove the worst mistakes, and how far that can be trusted."""
-        shown = read_json(self.folder.scores)
-        if not shown.get("mistakes") and not self.recipe.judge.deletion_texts:
-            return
-        found = judging.explain(
-            self.recipe.judge,
-            self.saved,
-            self.splits.test.texts,
-            shown.get("mistakes", []),
-            self.recipe.seed,
-            self.log_seconds,
-        )
-        faults.reach("explain")
-        write_json(self.folder.scores, shown | found)
-
-    def report(self) -> None:
-        """Write report.html."""
-        record, shown = self.folder.run(), read_json(self.folder.scores)
-        history = self.folder.checkpoints.load_latest().state
-        process = record["processes"][-1]
-        versions = process["versions"]
-        training = record["training"]
-        evaluation.write_report(
-            self.folder.report,
-            {
-                "title": f"{self.recipe.model.init} on {self.recipe.data.source}",
-                "summary": {
-                    "Data": record["data"]["description"],
-                    "Texts": ", ".join(f"{count} {name}" for name, count in record["data"]["sizes"].items()),
-                    "Start": self.recipe.model.init,
-                    "Steps": f"{training['steps']}, best after {training['best_step']}",
-                    "Training time": format_seconds(training["seconds"]),
-                    "Machine": f"{process['machine']['processor']}, {process['machine']['cores']} cores",
-                    "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-                },
-                "metrics": read_json(self.folder.metrics),
-                "history": {"steps": history["steps"], "epochs": history["epochs"]},
-                "recipe": self.recipe.to_dict(),
-                **shown,
-            },
-        )
-
-    def export(self, export: Export) -> None:
-        """Write export/ anew."""
-        shutil.rmtree(self.folder.export, ignore_errors=True)  # of a process that was killed
-        faults.reach("export")
-        faults.reach_when_written("export:writing", self.folder.export)
-        recipe = self.recipe.export
-        held_out = subset(self.splits.test, recipe.held_out, self.recipe.seed) if recipe.held_out else None
-        export(self.saved, self.folder.export, recipe, held_out)
-
-
-def _metric(kind: str) -> keras.metrics.Metric:
-    if kind == "single_label":
-        return keras.metrics.SparseCategoricalAccuracy("accuracy")
-    if kind == "multi_label":
-        return keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
-    return keras.metrics.RootMeanSquaredError("rmse")

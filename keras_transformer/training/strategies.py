@@ -1,31 +1,44 @@
-"""Where a training runs: one device, several of one machine, or a TPU."""
+"""Where a training runs: one device, several of one machine, several machines, or a TPU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
+
+from keras_transformer.training.rendezvous import Task, meet, own_task
 
 NAMES = ("one_device", "mirrored", "multi_worker", "tpu")
 
 
 def create(
-    name: str = "one_device", devices: Sequence[str] | str | None = None, logical_cpus: int | None = None
+    name: str = "one_device",
+    devices: Sequence[str] | str | None = None,
+    logical_cpus: int | None = None,
+    *,
+    wait: float = 300.0,
+    about: Mapping[str, Any] | None = None,
 ) -> tf.distribute.Strategy:
     """Returns the `tf.distribute.Strategy` of a name; build the model under its `scope()`.
 
     Args:
         name: "one_device" (default): TensorFlow's own choice, or the device given. "mirrored": a copy of the model on
-            each GPU, or where there is none on each logical CPU. "tpu": the TPU that `TPUClusterResolver` finds.
-            "multi_worker" is refused.
+            each GPU, or where there is none on each logical CPU. "multi_worker": a copy of the model in each of the
+            processes that TF_CONFIG names, on all of their GPUs or on their CPU. "tpu": the TPU that
+            `TPUClusterResolver` finds.
         devices: Names such as "GPU:0", or one of them; for "tpu" the name or address of the TPU. Default: all.
         logical_cpus: Split the CPU into this many devices, to try "mirrored" without GPUs; at least 1, and before
             TensorFlow runs its first operation. Default: leave the CPU as it is.
+        wait: Seconds that "multi_worker" waits for the other workers. Default 300.
+        about: JSON values that must be equal for all workers of "multi_worker". Default: nothing is compared.
 
     Returns:
         The strategy.
 
     Raises:
-        ValueError: For an unknown name, a device that is not there, a CPU that can no longer be split, "multi_worker",
-            or "tpu" on a machine that reaches no TPU.
+        ValueError: For an unknown name, a device that is not there, a CPU that can no longer be split, a TF_CONFIG
+            that is missing or wrong, workers that differ, or "tpu" on a machine that reaches no TPU.
+        TimeoutError: If a worker does not come in time.
+        OSError: If this worker's port is in use.
 
     Example:
         ```python
@@ -37,16 +50,13 @@ def create(
     """
     if name not in NAMES:
         raise ValueError(f"strategy must be one of {', '.join(NAMES)}. Received: {name!r}")
-    if name == "multi_worker":
-        raise ValueError(
-            "Training on several machines is not available in this version. "
-            "Use strategy 'mirrored' for several devices of one machine. Received: 'multi_worker'"
-        )
     if logical_cpus is not None:
         _split_cpu(logical_cpus)
     devices = [devices] if isinstance(devices, str) else list(devices or ())
     if name == "tpu":
         return _tpu(devices)
+    if name == "multi_worker":
+        return _multi_worker(own_task(), devices, about or {}, wait)
     devices = _check_devices(devices)
     if name == "one_device":
         if len(devices) > 1:
@@ -57,6 +67,14 @@ def create(
     on_cpu = all(device.startswith("CPU") for device in devices)
     reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
+
+
+def _multi_worker(task: Task, devices: list[str], about: Mapping[str, Any], wait: float) -> tf.distribute.Strategy:
+    """Meets the other workers, then lets TensorFlow connect to them."""
+    if devices:
+        raise ValueError(f"Strategy 'multi_worker' takes every device of a worker. Received: {', '.join(devices)}")
+    meet(task, about, wait)
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _logical_devices(kind: str | None = None) -> list[str]:

@@ -1,0 +1,81 @@
+"""What Keras 3 lacks for `fit`, `evaluate` and `predict` on several workers: shares of batches, and whole results.
+
+Keras 3.15 reduces scalar logs along an axis that they do not have, and averages a batch to build a model that is built
+(keras-team/keras#20585). Here a step gives results of the whole batch, of which any replica's are taken.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def share(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
+    """Gives every replica its share of each batch, in order: the first rows to the first one.
+
+    All workers read all batches, so nothing is lost or repeated, whatever the size of a batch; a share may be empty.
+
+    Args:
+        strategy: `tf.distribute.Strategy` of several workers.
+        dataset: `tf.data.Dataset` of whole batches, the same on every worker.
+
+    Returns:
+        A distributed dataset.
+    """
+    total, local = strategy.num_replicas_in_sync, len(strategy.extended.worker_devices)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        def rows(replica, element):
+            size = tf.shape(tf.nest.flatten(element)[0])[0]
+            start, end = size * replica // total, size * (replica + 1) // total
+            return tf.nest.map_structure(lambda x: x[start:end], element)
+
+        first = context.input_pipeline_id * local
+        if local == 1:
+            parts = dataset.map(lambda *element: rows(first, _one(element)))
+        else:
+            replicas = tf.data.Dataset.range(first, first + local, output_type=tf.int32)
+            parts = dataset.flat_map(lambda *element: replicas.map(lambda replica: rows(replica, _one(element))))
+        return parts.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def step_function(strategy: tf.distribute.Strategy, step: Callable[[Any], dict], eagerly: bool) -> Callable:
+    """Returns the function of an iterator that does a step on every replica; their results are the same.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        step: Function of a replica's share that returns a dict of results of the whole batch.
+        eagerly: Whether it is not compiled.
+    """
+
+    def run(iterator):
+        results = strategy.run(step, args=(next(iterator),))
+        return {name: strategy.experimental_local_results(value)[0] for name, value in results.items()}
+
+    return run if eagerly else tf.function(run, reduce_retracing=True, autograph=False)
+
+
+def predict_function(strategy: tf.distribute.Strategy, step: Callable[[Any], Any], eagerly: bool) -> Callable:
+    """Returns the function of a list with one distributed batch that gives the outputs of all its rows, in order.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        step: Function of a replica's share that returns the outputs of its rows.
+        eagerly: Whether it is not compiled.
+    """
+
+    def run(batch):
+        outputs = strategy.run(step, args=(batch,))
+        return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), outputs)
+
+    compiled = run if eagerly else tf.function(run, reduce_retracing=True, autograph=False)
+    return lambda data: compiled(data[0])
+
+
+def _one(element: tuple) -> Any:
+    """Undoes that `tf.data` spreads tuples over arguments."""
+    return element[0] if len(element) == 1 else element

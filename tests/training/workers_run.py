@@ -1,0 +1,52 @@
+"""One of several workers that train the small classifier of distributed_run.py; see test_workers.py.
+
+Run as `python workers_run.py FOLDER STEPS` with TF_CONFIG.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_transformer.training import sharing, strategies
+from keras_transformer.training.cluster import Cluster
+from tests.training.distributed_run import run
+
+SIZES = (7, 1, 4, 2)  # batches that do not divide, and one with fewer rows than there are workers
+
+
+def seen(strategy) -> list:
+    """Returns the ids that this worker's replica gets, batch by batch."""
+    ids = np.arange(sum(SIZES))
+    batches = np.split(ids, np.cumsum(SIZES)[:-1])
+    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=tf.TensorSpec([None], tf.int64))
+    shares = (strategy.experimental_local_results(share)[0] for share in sharing.share(strategy, dataset))
+    return [share.numpy().tolist() for share in shares]
+
+
+def main(folder: pathlib.Path, steps: int) -> None:
+    strategy = strategies.create("multi_worker", wait=120, about={"steps": steps})
+    cluster = Cluster(strategy)
+    data = bytes(range(256)) * 40_000  # more than one message
+    found = {
+        "index": cluster.index,
+        "size": cluster.size,
+        "seen": seen(strategy),
+        "bytes_arrive": cluster.from_chief(lambda: data) == data,
+        "nothing_arrives": cluster.from_chief(lambda: b"") == b"",
+        "any": [cluster.any(False), cluster.any(cluster.index == 1)],
+    }
+    try:
+        cluster.check_same("thing", str(cluster.index > 0))
+    except ValueError as error:
+        found["differs"] = str(error)
+    cluster.check_same("thing", "the same")
+    (folder / f"worker_{cluster.index}.json").write_text(json.dumps(found))
+    run(strategy, steps, folder / f"worker_{cluster.index}.npz")
+    cluster.barrier()
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
