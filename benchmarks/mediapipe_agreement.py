@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -100,8 +101,7 @@ def compare(python: str, folder: pathlib.Path, pipeline, texts: list[str], endin
     serve = runners.open_saved_model(folder / "saved_model" / "1")["serving_default"]
     served = np.concatenate([serve(text=seen[i : i + 32])["probabilities"] for i in range(0, len(seen), 32)])
     # Special tokens that are written in a text are single tokens for us, and words and brackets for MediaPipe.
-    special = [token for token in pipeline.packer.tokenizer.vocabulary if token.startswith("[") and token.endswith("]")]
-    special = [token for token in special if len(token) > 2]
+    special = [token for token in pipeline.packer.tokenizer.vocabulary if re.fullmatch(r"\[.+\]", token)]
     alike = np.array([text.isascii() and not any(token in text for token in special) for text in seen])
     for name, rows in {"ascii": alike, "others": ~alike}.items():
         found[name] = {

@@ -58,22 +58,24 @@ class _Workers:
     """The processes of one attempt."""
 
     def __init__(self, command: Sequence[str], count: int, threads: int) -> None:
-        addresses = [f"localhost:{port}" for port in free_ports(count)]
         self.signalled = False
+        self.processes: list[subprocess.Popen] = []
+        self._command = list(command)
+        self._count = count
+        self._threads = str(threads)
         self._old: dict[int, object] = {}
         self._readers: list[threading.Thread] = []
-        self.processes = [self._start(list(command), addresses, i, threads) for i in range(count)]
 
-    def _start(self, command: list[str], addresses: list[str], index: int, threads: int) -> subprocess.Popen:
+    def _start(self, addresses: list[str], index: int) -> subprocess.Popen:
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         process = subprocess.Popen(
-            command,
+            self._command,
             env={
                 **os.environ,
                 IS_LOCAL_WORKER: str(index),
                 "TF_CONFIG": json.dumps(config),
-                "TF_NUM_INTRAOP_THREADS": str(threads),
-                "OMP_NUM_THREADS": str(threads),
+                "TF_NUM_INTRAOP_THREADS": self._threads,
+                "OMP_NUM_THREADS": self._threads,
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if index else None,
@@ -89,6 +91,10 @@ class _Workers:
     def __enter__(self) -> "_Workers":
         if threading.current_thread() is threading.main_thread():
             self._old = {number: signal.signal(number, self._hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        # After the handlers: whatever comes now reaches those that are there already.
+        addresses = [f"localhost:{port}" for port in free_ports(self._count)]
+        for index in range(self._count):
+            self.processes.append(self._start(addresses, index))
         return self
 
     def __exit__(self, *exception: object) -> None:

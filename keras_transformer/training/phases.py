@@ -97,9 +97,9 @@ class Work:
     @functools.cached_property
     def fit(self) -> Fit:
         """The training, ready to start or to go on."""
-        self.cluster.check_same("data", data.fingerprint(self.splits))
+        part = preparation.training_part(self.recipe, self.splits)
+        self.cluster.check_same("data", self.folder.run()["data"]["fingerprint"])
         recipe, pipeline = self.recipe, self.pipeline
-        part = preparation.training_part(recipe, self.splits)
         if len(part) < len(self.splits.train):
             logger.info("training on a part of the data: %d of %d texts", len(part), len(self.splits.train))
         rows = data.encode(pipeline.packer, part.texts)

@@ -19,9 +19,12 @@ def test_slurm_tells_each_worker_who_it_is(tmp_path):
     ((_, script),) = blocks(PAGE, {"slurm"})
     programs = {
         "scontrol": '[ "$*" = "show hostnames node[1-3]" ] && printf "node1\\nnode2\\nnode3\\n"',
-        "srun": 'shift; for SLURM_PROCID in 0 1 2; do export SLURM_PROCID; "$@"; done',
-        "python": 'echo "$TF_CONFIG"; echo "$@"',
+        # The first attempt fails: all workers start again.
+        "python": f'echo "$TF_CONFIG"; echo "$@"; [ $(wc -l < {tmp_path}/calls) -gt 3 ]',
     }
+    programs["srun"] = f"shift; status=0; for SLURM_PROCID in 0 1 2; do export SLURM_PROCID; echo >> {tmp_path}/calls; "
+    programs["srun"] += '"$@" || status=1; done; exit $status'
+
     for name, text in programs.items():
         path = tmp_path / name
         path.write_text(f"#!/bin/bash\n{text}\n")
@@ -31,7 +34,7 @@ def test_slurm_tells_each_worker_who_it_is(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     hosts = ("node1:12345", "node2:12345", "node3:12345")
-    assert [Task.from_config(line) for line in lines[::2]] == [Task(hosts, i) for i in range(3)]
+    assert [Task.from_config(line) for line in lines[::2]] == 2 * [Task(hosts, i) for i in range(3)]
     for line in lines[1::2]:
         assert line.startswith("train_main.py --strategy=multi_worker --run_dir=")
 
