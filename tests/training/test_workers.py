@@ -32,7 +32,7 @@ EXACT = [
 def one_device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     program = "import pathlib, sys; from keras_transformer.training import strategies; "
-    program += "from tests.training.distributed_run import run; run(strategies.create(), 40, pathlib.Path(sys.argv[1]))"
+    program += "from tests.training.distributed_run import run; run(strategies.create(), 120, pathlib.Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder / "one.npz")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -46,7 +46,7 @@ def one_device(tmp_path_factory):
 @pytest.fixture(scope="module", params=[2, 4])
 def workers(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    command = [sys.executable, str(HERE / "workers_run.py"), str(folder), "40"]
+    command = [sys.executable, str(HERE / "workers_run.py"), str(folder), "120"]
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(ROOT))
     assert launch(command, request.param, restarts=0) == 0
@@ -60,7 +60,7 @@ def workers(request, tmp_path_factory):
 @pytest.mark.slow
 def test_every_worker_ends_with_the_losses_metrics_and_weights_of_one_device(workers, one_device):
     first, *_, last = one_device["losses"].reshape(4, -1)  # epochs over the same batches
-    assert np.abs(last - first).max() > 0.1, "the comparison needs weights that move"
+    assert last.mean() < first.mean() - 0.1, "the comparison needs weights that move"
     for _, found in workers:
         np.testing.assert_allclose(found["losses"], one_device["losses"], rtol=1e-5)
         np.testing.assert_allclose(found["norms"], one_device["norms"], rtol=1e-5)
