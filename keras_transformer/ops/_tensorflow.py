@@ -135,7 +135,8 @@ def lookup(table, ids):
 def dropout(x, rate: float, seed):
     """Sets a share `rate` of the values to 0 and divides the others by 1 - `rate` (rounded to 1/65536).
 
-    Two decisions are drawn from each 32 random bits: half the cost of drawing a float per value.
+    Two decisions are drawn from each 32 random bits: half the cost of drawing a float per value. The replicas of a
+    `tf.distribute` strategy draw different numbers, though their generators start alike.
 
     Args:
         x: Float tensor.
@@ -147,6 +148,7 @@ def dropout(x, rate: float, seed):
     """
     x = tf.convert_to_tensor(x)
     state = tf.constant([seed, 0]) if isinstance(seed, int) else tf.cast(draw(seed), tf.int32)
+    state = _of_replica(state)
     if is_compiled_elementwise():
         return _compiled.dropout(x, rate, state)
     threshold = round(rate * 65536)
@@ -155,6 +157,16 @@ def dropout(x, rate: float, seed):
     bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
     keep = tf.reshape(tf.cast(bits, tf.int32) >= threshold, tf.shape(x))
     return tf.where(keep, x * tf.cast(65536 / (65536 - threshold), x.dtype), tf.zeros([], x.dtype))
+
+
+def _of_replica(state: tf.Tensor) -> tf.Tensor:
+    """Returns the state of a generator for this replica: as it is for the first one."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return state
+    replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
+    # The odd number nearest to 2 ** 32 divided by the golden ratio, as a signed one: it spreads small numbers.
+    return tf.bitwise.bitwise_xor(state, tf.stack([replica * -1640531527, 0]))
 
 
 def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, return_weights: bool = False):

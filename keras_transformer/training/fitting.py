@@ -264,7 +264,8 @@ class _Steps(keras.callbacks.Callback):
         now.steps["loss"].append(round(loss, 6))
         if not np.isfinite(loss):
             raise FloatingPointError(
-                f"The loss is not finite at step {step}: the learning rate is too high for this data. Received: {loss}"
+                f"The loss is not finite at step {step}: the learning rate is too high for this data, or a label is "
+                f"far too large. The checkpoints before it are whole. Received: {loss}"
             )
         fit.bar.update(step, len(chosen), fit.logs)
         fit.write("train", {"loss": loss, "learning_rate": float(self.model.optimizer.learning_rate)})

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_transformer import losses, optimizers
-from keras_transformer.layers import AttentionConfig, FeedForwardConfig
+from keras_transformer.layers import AttentionConfig, Dropout, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
 from keras_transformer.training import strategies
 from keras_transformer.training.distributed import DistributedModel
@@ -108,6 +108,18 @@ def run(strategy, steps: int, output: pathlib.Path, steps_per_execution: int = 1
     )
 
 
+def dropped(strategy) -> np.ndarray:
+    """Returns where two calls of a dropout leave ones, boolean (local replicas, 2, 10000)."""
+    with strategy.scope():
+        layer = Dropout(0.5, seed=1)
+
+    def calls():
+        return tf.stack([layer(tf.ones((10_000,)), training=True) for _ in range(2)])
+
+    found = strategy.experimental_local_results(tf.function(lambda: strategy.run(calls))())
+    return np.stack(found) > 0
+
+
 def refusals(strategy) -> dict[str, str]:
     """Returns the messages for what does not work on two replicas."""
 
@@ -159,6 +171,7 @@ def main(folder: pathlib.Path, steps: int, steps_per_execution: int = 1) -> None
     assert mirrored.num_replicas_in_sync == 2
     run(strategies.create("one_device"), steps, folder / "one_device.npz")
     run(mirrored, steps, folder / "mirrored.npz", steps_per_execution)
+    np.savez(folder / "dropped.npz", one=dropped(strategies.create("one_device")), two=dropped(mirrored))
     (folder / "refusals.json").write_text(json.dumps(refusals(mirrored)))
 
 

@@ -92,6 +92,21 @@ def test_training_leaves_the_callers_arrays_alone(runs):
     assert all(run["data_intact"] for run in runs)
 
 
+def assert_independent(first, second):
+    """Half of 10,000 decisions agree, within five standard deviations."""
+    assert abs((first == second).mean() - 0.5) < 0.025
+
+
+def test_replicas_drop_different_values(runs, folder):
+    masks = np.load(folder / "dropped.npz")
+    (one,), two = masks["one"], masks["two"]
+    np.testing.assert_array_equal(two[0], one, err_msg="the first replica draws what a single one does")
+    for call in range(2):
+        assert_independent(two[0, call], two[1, call])
+        assert_independent(two[call, 0], two[call, 1])
+    np.testing.assert_allclose(two.mean(-1), 0.5, atol=0.025)
+
+
 def test_what_does_not_work_on_two_replicas_is_refused(runs, folder):
     messages = json.loads((folder / "refusals.json").read_text())
     assert messages.pop("fine") == "no error"

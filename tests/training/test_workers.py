@@ -1,9 +1,11 @@
 """Several workers, each a process of its own, train as one device does."""
 
 import csv
+import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import subprocess
@@ -16,9 +18,10 @@ import pytest
 from keras_transformer.training import RunFolder
 from keras_transformer.training.launch import free_ports, launch
 from tests.training import workers_run
-from tests.training.test_distributed import _assert_same_weights
+from tests.training.test_distributed import _assert_same_weights, assert_independent
 from tests.training.test_train_main import ROOT, STEPS, TINY, write_reviews
 
+WORKERS_STEPS = 120
 HERE = pathlib.Path(__file__).parent
 EXACT = [
     *TINY,
@@ -32,7 +35,8 @@ EXACT = [
 def one_device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     program = "import pathlib, sys; from keras_transformer.training import strategies; "
-    program += "from tests.training.distributed_run import run; run(strategies.create(), 120, pathlib.Path(sys.argv[1]))"
+    program += "from tests.training.distributed_run import run; "
+    program += f"run(strategies.create(), {WORKERS_STEPS}, pathlib.Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder / "one.npz")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -46,7 +50,7 @@ def one_device(tmp_path_factory):
 @pytest.fixture(scope="module", params=[2, 4])
 def workers(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    command = [sys.executable, str(HERE / "workers_run.py"), str(folder), "120"]
+    command = [sys.executable, str(HERE / "workers_run.py"), str(folder), str(WORKERS_STEPS)]
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(ROOT))
     assert launch(command, request.param, restarts=0) == 0
@@ -83,6 +87,14 @@ def test_every_row_is_seen_once_in_its_order(workers):
         sizes = [len(part[i]) for part in parts]
         assert max(sizes) - min(sizes) <= 1
     assert any(not share for part in parts for share in part), "a worker must have had nothing to do"
+
+
+@pytest.mark.slow
+def test_workers_drop_different_values(workers):
+    masks = np.array([found["dropped"] for found, _ in workers])
+    for first, second in itertools.combinations(range(len(masks)), 2):
+        for call in range(2):
+            assert_independent(masks[first, call], masks[second, call])
 
 
 @pytest.mark.slow
@@ -207,6 +219,26 @@ def test_an_interrupted_run_of_two_workers_goes_on_in_one_process(alone, reviews
     finish(start(*EXACT, f"--data={reviews}", f"--run_dir={folder}"))
     for ours, theirs in zip(curve(folder), curve(alone), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_all_workers_and_keeps_the_last_good_checkpoint(tmp_path):
+    words = random.Random(0)
+    rows = [(" ".join(words.choices("a good bad film plot".split(), k=9)), words.random()) for _ in range(200)]
+    rows[60] = (rows[60][0], 1e30)  # its square is infinite in float32
+    with (tmp_path / "reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    regression = ("--set=model.kind=regression", "--set=train.label_smoothing=0", "--checkpoint_steps=1")
+    folder = tmp_path / "run"
+    process = local(tmp_path / "reviews.csv", folder, *regression)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1
+    errors = re.findall(r"error: FloatingPointError: The loss is not finite at step (\d+): .* Received: inf", said)
+    assert [len(errors), len(set(errors))] == [2, 1], said
+    assert "all start again" not in said
+    store = RunFolder(folder).checkpoints
+    assert store.steps()[-1] == int(errors[0]) - 1
+    assert all(np.isfinite(tensor).all() for tensor in store.load_latest().tensors.values())
 
 
 def two_tasks():

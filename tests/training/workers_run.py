@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_transformer.training import sharing, strategies
 from keras_transformer.training.cluster import Cluster
-from tests.training.distributed_run import run
+from tests.training.distributed_run import dropped, run
 
 SIZES = (7, 1, 4, 2)  # batches that do not divide, and one with fewer rows than there are workers
 
@@ -34,6 +34,7 @@ def main(folder: pathlib.Path, steps: int) -> None:
         "index": cluster.index,
         "size": cluster.size,
         "seen": seen(strategy),
+        "dropped": dropped(strategy)[0].tolist(),
         "bytes_arrive": cluster.from_chief(lambda: data) == data,
         "nothing_arrives": cluster.from_chief(lambda: b"") == b"",
         "any": [cluster.any(False), cluster.any(cluster.index == 1)],
