@@ -44,7 +44,11 @@ def embedding_of(model, embedding: str):
         raise ValueError(f"embedding must be one of {', '.join(EMBEDDINGS)}. Received: {embedding!r}")
     if embedding == "pooled":
         return model.head_dropout.input
-    return MeanPooling(dtype=model.pool.dtype_policy)(*model.pool.input)
+    if model.pooling == "mean":
+        return model.pool.output
+    # All hidden states: the last block of the model itself may have computed the first token only.
+    states = model.encoder(model.input)["sequence_output"]
+    return MeanPooling(dtype=model.pool.dtype_policy)(states, model.input["padding_mask"])
 
 
 def score_function(model) -> Score:

@@ -31,8 +31,9 @@ class MultiHeadAttention(keras.layers.Layer):
         key_value: Float tensor of shape (batch, key_length, dim), or None for self-attention.
         attention_bias: Float tensor broadcast to (batch, heads, query_length, key_length), added to the scores.
         row_valid: Float tensor broadcast to (batch, heads, query_length, 1): 0 for rows whose result shall be 0.
-        rotation: Float32 tensor of shape (1 or batch, 1, query_length, width), from `RotaryPositions`; turns queries
-            and the keys of the same tokens.
+        rotation: Float32 tensor of shape (1 or batch, 1, key_length, width), from `RotaryPositions`; turns the keys,
+            and the queries of the same tokens.
+        query_rotation: The same for queries of other tokens, (1 or batch, 1, query_length, width), or None.
         relative_keys: Pair from `RelativeKeys`: a key for each distance, and which one each pair of tokens has.
         cache: Dict of `key` and `value`, float of shape (batch, key_heads, cache_length, head_dim), or None; see
             `empty_cache` and `key_value_cache`.
@@ -109,6 +110,7 @@ class MultiHeadAttention(keras.layers.Layer):
         row_valid=None,
         rotation=None,
         relative_keys=None,
+        query_rotation=None,
         cache=None,
         cache_index=None,
         training: bool | None = None,
@@ -118,7 +120,7 @@ class MultiHeadAttention(keras.layers.Layer):
         query = keras.ops.cast(query, self.compute_dtype)
         q = self._split(self.query(query))
         if rotation is not None:
-            q = ops.rotate(q, rotation)
+            q = ops.rotate(q, rotation if query_rotation is None else query_rotation)
         if cache is None or cache_index is not None:
             given = self.key_value_cache(query if key_value is None else key_value, rotation)
             if cache is not None:
@@ -195,6 +197,7 @@ class MultiHeadAttention(keras.layers.Layer):
         row_valid=None,
         rotation=None,
         relative_keys=None,
+        query_rotation=None,
         cache=None,
         cache_index=None,
         training=None,

@@ -30,10 +30,14 @@ class EncoderBlock(_Block):
         row_valid: Float tensor broadcast to (batch, heads, length, 1), or None; see `AttentionMask`.
         rotation: From `RotaryPositions`, or None.
         relative_keys: From `RelativeKeys`, or None.
+        query: Those of the tokens of `x` whose output is wanted, float of shape (batch, query_length, hidden_dim), or
+            None for all of them. They attend to all of `x`; nothing else is computed for the other tokens. Bias,
+            row_valid and relative keys are then those of `query`.
+        query_rotation: With `query` and `rotation`, the rotation of `query`.
         training: Whether dropout is active.
 
     Returns:
-        Float tensor of shape (batch, length, hidden_dim).
+        Float tensor of shape (batch, length, hidden_dim), or of the shape of `query`.
 
     Raises:
         ValueError: If the heads do not divide `hidden_dim`, or the last axis of `x` is not `hidden_dim`.
@@ -55,13 +59,19 @@ class EncoderBlock(_Block):
         row_valid=None,
         rotation=None,
         relative_keys=None,
+        query=None,
+        query_rotation=None,
         training: bool | None = None,
     ):
         """Applies the block."""
 
-        def block(x, **tensors):
+        def block(x, query=None, **tensors):
             attend = functools.partial(self.attention, **tensors, training=training)
-            return self._apply(x, {"attention": attend}, training)
+            if query is None:
+                return self._apply(x, {"attention": attend}, training)
+            keys = x if self.residual == "post_norm" else self.attention_norm(x)
+            attend = functools.partial(attend, key_value=keys)
+            return self._apply(keras.ops.cast(query, self.compute_dtype), {"attention": attend}, training)
 
         return self._run(
             block,
@@ -71,4 +81,10 @@ class EncoderBlock(_Block):
             row_valid=row_valid,
             rotation=rotation,
             relative_keys=relative_keys,
+            query=query,
+            query_rotation=query_rotation,
         )
+
+    def compute_output_shape(self, x_shape, query_shape=None):
+        """Returns the shape of the input, or of the query."""
+        return x_shape if query_shape is None else query_shape

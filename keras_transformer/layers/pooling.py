@@ -1,4 +1,4 @@
-"""From a sequence of hidden states to one vector."""
+"""From a sequence of hidden states to one vector, or one for each of the texts that share a row."""
 
 import keras
 
@@ -10,8 +10,9 @@ class _Pooling(keras.layers.Layer):
     """Base of the poolings."""
 
     def compute_output_shape(self, sequence_shape, padding_mask_shape=None):
-        """Returns (batch, dim)."""
-        return (sequence_shape[0], sequence_shape[-1])
+        """Returns (batch, dim), or (batch, texts, dim) for masks of several texts."""
+        texts = padding_mask_shape[1:-1] if padding_mask_shape is not None else ()
+        return (sequence_shape[0], *texts, sequence_shape[-1])
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
@@ -23,10 +24,11 @@ class MeanPooling(_Pooling):
 
     Call arguments:
         sequence: Float tensor of shape (batch, length, dim).
-        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token.
+        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token. For several texts in a
+            row the tokens of each, (batch, texts, length), see `ops.example_masks`.
 
     Returns:
-        Float tensor of shape (batch, dim); zeros for a row of padding only.
+        Float tensor of shape (batch, dim), or (batch, texts, dim); zeros for a text without tokens.
 
     Example:
         ```python
@@ -52,10 +54,11 @@ class FirstTokenPooling(_Pooling):
 
     Call arguments:
         sequence: Float tensor of shape (batch, length, dim).
-        padding_mask: Accepted so that every pooling is called in the same way; not used.
+        padding_mask: Not used if of shape (batch, length). For several texts in a row the tokens of each,
+            (batch, texts, length), see `ops.example_masks`.
 
     Returns:
-        Float tensor of shape (batch, dim).
+        Float tensor of shape (batch, dim), or (batch, texts, dim).
 
     Example:
         ```python
@@ -68,7 +71,7 @@ class FirstTokenPooling(_Pooling):
 
     def call(self, sequence, padding_mask=None):
         """Takes the first position."""
-        return sequence[:, 0]
+        return ops.first_pool(sequence, padding_mask)
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
@@ -80,10 +83,11 @@ class MaxPooling(_Pooling):
 
     Call arguments:
         sequence: Float tensor of shape (batch, length, dim).
-        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token.
+        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token. For several texts in a
+            row the tokens of each, (batch, texts, length), see `ops.example_masks`.
 
     Returns:
-        Float tensor of shape (batch, dim); zeros for a row of padding only.
+        Float tensor of shape (batch, dim), or (batch, texts, dim); zeros for a text without tokens.
 
     Example:
         ```python
@@ -110,10 +114,11 @@ class AttentionPooling(_Pooling):
 
     Call arguments:
         sequence: Float tensor of shape (batch, length, dim).
-        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token.
+        padding_mask: Boolean or 0/1 integer tensor of shape (batch, length); 1 = a real token. For several texts in a
+            row the tokens of each, (batch, texts, length), see `ops.example_masks`.
 
     Returns:
-        Float tensor of shape (batch, dim); zeros for a row of padding only.
+        Float tensor of shape (batch, dim), or (batch, texts, dim); zeros for a text without tokens.
 
     Example:
         ```python

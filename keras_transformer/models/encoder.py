@@ -85,15 +85,42 @@ class TransformerEncoder(keras.Model):
             segment_ids = None
         return self.embeddings(token_ids, segment_ids, positions, training=training)
 
-    def encode(self, embeddings, padding_mask, training: bool | None = None):
-        """Returns the hidden states of the last block for embeddings from `embed`; the same shape."""
-        return self.hidden_states(embeddings, padding_mask, training=training)[-1]
+    def encode(self, embeddings, padding_mask, training: bool | None = None, **options):
+        """Returns the hidden states of the last block for embeddings from `embed`; see `hidden_states`."""
+        return self.hidden_states(embeddings, padding_mask, training=training, **options)[-1]
 
-    def hidden_states(self, embeddings, padding_mask, training: bool | None = None) -> list:
-        """Returns the embeddings and the output of every block; a final norm, if any, is applied to the last."""
-        tensors = parts.attention_tensors(self.positions, self.mask(padding_mask), embeddings)
+    def hidden_states(
+        self,
+        embeddings,
+        padding_mask,
+        training: bool | None = None,
+        *,
+        position_ids=None,
+        example_ids=None,
+        places=None,
+    ) -> list:
+        """Returns the embeddings and the output of every block; a final norm, if any, is applied to the last.
+
+        Args:
+            embeddings: Float tensor of shape (batch, length, hidden_dim), from `embed`.
+            padding_mask: Integer tensor of shape (batch, length); 1 = a real token.
+            training: Whether dropout is active.
+            position_ids: Integer tensor of shape (batch, length): the position of each token in its text, as for
+                `embed`; None means in order.
+            example_ids: Integer tensor of shape (batch, length): the text of each token, where several share a row, 0
+                for padding; texts do not see each other. None means one text a row.
+            places: The tokens for which the last block is computed, a `slice` or integers of shape (batch, count); its
+                output has those only. None means all.
+
+        Returns:
+            List of `num_layers + 1` float tensors of shape (batch, length, hidden_dim).
+        """
+        mask = self.mask(padding_mask, example_ids)
+        tensors = parts.attention_tensors(self.positions, mask, embeddings, position_ids)
         states = [embeddings]
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, start=1):
+            if places is not None and number == len(self.blocks):
+                tensors = parts.query_tensors(states[-1], tensors, places)
             states.append(block(states[-1], **tensors, training=training))
         if self.final_norm is not None:
             states[-1] = self.final_norm(states[-1])

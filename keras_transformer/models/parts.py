@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer import layers
+from keras_transformer import layers, ops
 from keras_transformer.models.config import TransformerConfig
 
 
@@ -99,6 +99,31 @@ def attention_tensors(scheme, mask, tokens, position_ids=None, key_positions=Non
         # Scores are float32, so their bias is.
         tensors[scheme.role] = tensor + keras.ops.cast(bias, "float32") if scheme.role == "attention_bias" else tensor
     return tensors
+
+
+def query_tensors(x, tensors: dict, places) -> dict:
+    """Returns what an encoder's block receives in order to compute some of the tokens only.
+
+    Args:
+        x: Float tensor of shape (batch, length, hidden_dim).
+        tensors: Dict from `attention_tensors`.
+        places: Which tokens, see `ops.take_tokens`.
+
+    Returns:
+        Dict with what concerns the queries cut down to those tokens, and `query`.
+    """
+
+    def cut(tensor, axis: int):
+        # One number for all queries stays one.
+        return tensor if tensor is None or tensor.shape[axis] == 1 else ops.take_tokens(tensor, places, axis)
+
+    result = tensors | {name: cut(tensors[name], 2) for name in ("attention_bias", "row_valid")}
+    if "rotation" in tensors:
+        result["query_rotation"] = ops.take_tokens(tensors["rotation"], places, 2)
+    if "relative_keys" in tensors:
+        table, index = tensors["relative_keys"]
+        result["relative_keys"] = (table, ops.take_tokens(index, places))
+    return result | {"query": ops.take_tokens(x, places)}
 
 
 def serialized_policy(layer: keras.layers.Layer) -> dict:

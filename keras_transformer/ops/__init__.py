@@ -13,11 +13,12 @@ from keras_transformer.ops.masks import (
     block_diagonal_mask,
     causal_mask,
     combine_masks,
+    example_masks,
     prefix_mask,
     row_valid,
     sliding_window_mask,
 )
-from keras_transformer.ops.pooling import attention_pool, max_pool, mean_pool
+from keras_transformer.ops.pooling import attention_pool, first_places, first_pool, max_pool, mean_pool
 from keras_transformer.ops.positions import (
     alibi_bias,
     alibi_slopes,
@@ -32,6 +33,7 @@ from keras_transformer.ops.positions import (
 from keras_transformer.ops.precision import choose_product_dtype, has_fast_bfloat16, products_in
 from keras_transformer.ops.recomputation import recompute
 from keras_transformer.ops.sizes import reshape_sizes
+from keras_transformer.ops.taking import take_tokens
 
 if keras.backend.backend() == "tensorflow":
     from keras_transformer.ops._tensorflow import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
@@ -53,6 +55,9 @@ __all__ = [
     "compiled_elementwise",
     "dense",
     "dropout",
+    "example_masks",
+    "first_places",
+    "first_pool",
     "has_fast_bfloat16",
     "layer_norm",
     "lookup",
@@ -72,6 +77,7 @@ __all__ = [
     "row_valid",
     "sincos_table",
     "sliding_window_mask",
+    "take_tokens",
     "update_cache",
 ]
 

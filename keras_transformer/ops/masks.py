@@ -83,6 +83,21 @@ def block_diagonal_mask(query_ids, key_ids=None):
     return ops.logical_and(same, ops.expand_dims(key_ids > 0, 1))
 
 
+def example_masks(example_ids, num_examples):
+    """Says which tokens belong to which example, where several examples share a row.
+
+    Args:
+        example_ids: Integer tensor of shape (batch, length): the example of each token, 1, 2, ... within its row, 0 for
+            padding.
+        num_examples: Number of examples, an int or an integer scalar tensor; a row may have fewer.
+
+    Returns:
+        Boolean tensor of shape (batch, num_examples, length); False throughout for an example that a row lacks.
+    """
+    numbers = ops.arange(num_examples, dtype="int32") + 1
+    return ops.equal(ops.expand_dims(ops.cast(example_ids, "int32"), 1), ops.reshape(numbers, (1, -1, 1)))
+
+
 def combine_masks(*masks):
     """Lets a query see what all of the masks let it see.
 
