@@ -38,7 +38,7 @@ class Checkpoint:
     """The content of one checkpoint.
 
     Args:
-        step: int, optimizer steps done.
+        step: int, steps (batches) done.
         tensors: dict from name to array.
         state: dict of JSON values.
     """
@@ -88,7 +88,7 @@ class CheckpointStore:
         """Write a checkpoint, then remove those that are neither among the newest nor the best.
 
         Args:
-            step: int, optimizer steps done.
+            step: int, steps (batches) done.
             tensors: mapping from name to array.
             state: mapping of JSON values.
             best_step: int or None, the step of the best checkpoint, which is kept.

@@ -6,8 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_transformer import ops
-from keras_transformer.optimizers import AdamW
 from keras_transformer.training import sharing
+from keras_transformer.training.accumulation import Accumulation, LastUpdate
+from keras_transformer.training.compile_checks import check_replicated, check_scope, on_several_workers
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
@@ -19,6 +20,8 @@ class DistributedModel(keras.Model):
     - The gradient is that of `sum(sample_weight * loss) / examples_per_step`, summed over the replicas. The divisor is
       a constant, so an example counts the same whatever the size of its batch: batches of long texts are small.
     - With the package's `AdamW` the sum is clipped, not the part of each replica.
+    - With `accumulation_steps`, the gradients of several batches are summed, then clipped, and make one update, on
+      several replicas as on one device. Batches that are left at the end of an epoch make an update of their own.
     - `loss` and all metrics, step by step too, are those of the whole batch, also where the replicas have shares of
       different size or one has none. Keras averages the replicas.
     - `fit`, `evaluate` and `predict` work on several workers (`MultiWorkerMirroredStrategy`). They take datasets of
@@ -30,8 +33,8 @@ class DistributedModel(keras.Model):
 
     Args:
         model: Built `keras.Model`.
-        examples_per_step: Number of examples (sum of their weights) that an average step sees, over all replicas;
-            above 0. It only scales the gradient.
+        examples_per_step: Number of examples (sum of their weights) that an average update sees, over all its batches
+            and replicas; above 0. It only scales the gradient.
         output: Key of the output that the loss reads, if the model returns a dict. Default "logits".
         **kwargs: Arguments of `keras.Model`.
 
@@ -78,6 +81,8 @@ class DistributedModel(keras.Model):
         self.output_key = output
         self.step_metrics = []
         self.weighted_step_metrics = []
+        self.accumulation_steps = 1
+        self._accumulation = None
         self.built = True
 
     def call(self, inputs, training: bool | None = None):
@@ -100,6 +105,7 @@ class DistributedModel(keras.Model):
         jit_compile: bool = False,
         product_dtype: str = "float32",
         compiled_elementwise: bool = False,
+        accumulation_steps: int = 1,
     ) -> None:
         """Sets what training needs, and builds the optimizer.
 
@@ -116,9 +122,11 @@ class DistributedModel(keras.Model):
                 for bfloat16 where the processor has it. Everything else stays float32, evaluation too.
             compiled_elementwise: Whether XLA compiles what lies between the products of a training step, see
                 `ops.compiled_elementwise`. Default False.
+            accumulation_steps: Number of batches whose gradients make one update. Default 1.
 
         Raises:
-            ValueError: For a part that was made outside the scope or that does not work on several replicas.
+            ValueError: For an argument out of its range, or a part that was made outside the scope or does not
+                work on several replicas.
         """
         strategy = self.distribute_strategy
         if not isinstance(loss, keras.losses.Loss):
@@ -126,12 +134,18 @@ class DistributedModel(keras.Model):
         for metric in (*metrics, *weighted_metrics):
             if not isinstance(metric, keras.metrics.Metric):
                 raise ValueError(f"metrics must be keras.metrics.Metric objects. Received: {metric!r}")
+        if isinstance(accumulation_steps, bool) or not isinstance(accumulation_steps, int) or accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be an integer of at least 1. Received: {accumulation_steps!r}")
+        if accumulation_steps > 1 and steps_per_execution > 1:
+            raise ValueError(
+                "With accumulation_steps, batches are taken one at a time: use steps_per_execution=1. "
+                f"Received: accumulation_steps={accumulation_steps}, steps_per_execution={steps_per_execution}"
+            )
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
-            if strategy.num_replicas_in_sync > 1:
-                self._check_replicated(optimizer, jit_compile, steps_per_execution)
+            check_replicated(strategy, self.model, optimizer, jit_compile, steps_per_execution)
             variables = [*self.model.variables, *optimizer.variables]
-            self._check_scope(variables + [v for m in (*metrics, *weighted_metrics) for v in m.variables])
+            check_scope(strategy, variables + [v for m in (*metrics, *weighted_metrics) for v in m.variables])
             super().compile(
                 optimizer=optimizer,
                 steps_per_execution=steps_per_execution,
@@ -141,22 +155,21 @@ class DistributedModel(keras.Model):
             self.loss = loss
             self.loss_metric = keras.metrics.Mean("loss")
             self.optimizer.build(self.trainable_variables)
+        self.accumulation_steps = accumulation_steps
+        self._accumulation = None
+        if accumulation_steps > 1:
+            self._accumulation = Accumulation(strategy, self.optimizer, self.trainable_variables, accumulation_steps)
         self.product_dtype = ops.choose_product_dtype(product_dtype)
         self.compiled_elementwise = compiled_elementwise
         self.step_metrics = list(metrics)
         self.weighted_step_metrics = list(weighted_metrics)
 
-    @property
-    def _on_several_workers(self) -> bool:
-        strategy = self.distribute_strategy
-        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.num_replicas_in_sync > len(
-            strategy.extended.worker_devices
-        )
-
-    def fit(self, x=None, *arguments, **options):
+    def fit(self, x=None, *arguments, callbacks=None, **options):
         """Trains, see `keras.Model.fit`."""
         options |= {name: self._shared(options[name]) for name in ("validation_data",) if options.get(name) is not None}
-        return super().fit(self._shared(x), *arguments, **options)
+        if self._accumulation is not None:
+            callbacks = [LastUpdate(self._accumulation), *keras.tree.flatten(callbacks or [])]
+        return super().fit(self._shared(x), *arguments, callbacks=callbacks, **options)
 
     def evaluate(self, x=None, *arguments, **options):
         """Measures, see `keras.Model.evaluate`."""
@@ -168,7 +181,7 @@ class DistributedModel(keras.Model):
 
     def _shared(self, dataset):
         """Returns what Keras may iterate over: on several workers, the share of this one."""
-        if not self._on_several_workers or isinstance(dataset, tf.distribute.DistributedDataset):
+        if not on_several_workers(self.distribute_strategy) or isinstance(dataset, tf.distribute.DistributedDataset):
             return dataset
         if not isinstance(dataset, tf.data.Dataset):
             raise ValueError(
@@ -179,7 +192,13 @@ class DistributedModel(keras.Model):
 
     def make_train_function(self, force: bool = False):
         """Makes the function of a training step."""
-        if not self._on_several_workers:
+        if self._accumulation is not None:
+            if self.train_function is None or force:
+                self.train_function = self._accumulation.train_function(
+                    self._accumulation_step, self.run_eagerly, self.jit_compile
+                )
+            return self.train_function
+        if not on_several_workers(self.distribute_strategy):
             return super().make_train_function(force)
         if self.train_function is None or force:
             self.train_function = sharing.step_function(self.distribute_strategy, self.train_step, self.run_eagerly)
@@ -187,7 +206,7 @@ class DistributedModel(keras.Model):
 
     def make_test_function(self, force: bool = False):
         """Makes the function of an evaluation step."""
-        if not self._on_several_workers:
+        if not on_several_workers(self.distribute_strategy):
             return super().make_test_function(force)
         if self.test_function is None or force:
             self.test_function = sharing.step_function(self.distribute_strategy, self.test_step, self.run_eagerly)
@@ -195,54 +214,13 @@ class DistributedModel(keras.Model):
 
     def make_predict_function(self, force: bool = False):
         """Makes the function of a prediction step."""
-        if not self._on_several_workers:
+        if not on_several_workers(self.distribute_strategy):
             return super().make_predict_function(force)
         if self.predict_function is None or force:
             self.predict_function = sharing.predict_function(
                 self.distribute_strategy, self.predict_step, self.run_eagerly
             )
         return self.predict_function
-
-    def _check_replicated(self, optimizer, jit_compile: bool, steps_per_execution: int) -> None:
-        """Refuses what Keras or TensorFlow get wrong on several replicas."""
-        clips = any(getattr(optimizer, n, None) for n in ("clipnorm", "clipvalue", "global_clipnorm"))
-        if clips and not isinstance(optimizer, AdamW):
-            raise ValueError(
-                "This optimizer clips on each replica before the gradients are summed, so the bound depends on the "
-                f"number of replicas. Use keras_transformer.optimizers.AdamW. Received: {type(optimizer).__name__}"
-            )
-        if getattr(optimizer, "gradient_accumulation_steps", None):
-            raise ValueError(
-                "Gradient accumulation does not work on several replicas with Keras 3. Use larger batches. "
-                f"Received: gradient_accumulation_steps={optimizer.gradient_accumulation_steps}"
-            )
-        if jit_compile:
-            raise ValueError("XLA does not work on several replicas. Received: jit_compile=True")
-        if steps_per_execution > 1 and self._on_several_workers:
-            raise ValueError(
-                f"Several workers do one step at a time. Received: steps_per_execution={steps_per_execution}"
-            )
-        # Private to TensorFlow 2.21, hence the default; other ways of summing than collectives are fine.
-        summing = type(getattr(self.distribute_strategy.extended, "_cross_device_ops", None)).__name__
-        if steps_per_execution > 1 and summing == "CollectiveAllReduce":
-            raise ValueError(
-                "TensorFlow's collectives fail inside a loop of steps. Use steps_per_execution=1, or a strategy with "
-                "cross_device_ops=tf.distribute.ReductionToOneDevice(). "
-                f"Received: steps_per_execution={steps_per_execution}"
-            )
-        float16 = any(layer.dtype_policy.name == "mixed_float16" for layer in self.model._flatten_layers())
-        if float16:
-            raise ValueError("Loss scaling is wrong on several replicas. Use mixed_bfloat16. Received: mixed_float16")
-
-    def _check_scope(self, variables: list) -> None:
-        """Refuses variables that the strategy did not create."""
-        extended = self.distribute_strategy.extended
-        outside = [v.path for v in variables if not extended.variable_created_in_scope(v.value)]
-        if outside:
-            raise ValueError(
-                "Build the model, the optimizer and the metrics inside `with strategy.scope():`. "
-                f"Received: {len(outside)} variables made outside it, such as {outside[0]!r}"
-            )
 
     @property
     def metrics(self) -> list:
@@ -253,17 +231,28 @@ class DistributedModel(keras.Model):
 
     def train_step(self, data) -> dict:
         """Updates the weights by one batch, of which this replica has a share."""
+        gradients, measured = self._gradients(data)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._measure(*measured)
+
+    def _accumulation_step(self, data) -> dict:
+        """Adds the gradient of one batch, of which this replica has a share, to those before it."""
+        gradients, measured = self._gradients(data)
+        self._accumulation.add(gradients)
+        return self._measure(*measured)
+
+    def _gradients(self, data) -> tuple:
+        """Returns the gradients of this replica's share of a batch, and what `_measure` takes."""
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
         with tf.GradientTape() as tape:
             with ops.products_in(self.product_dtype), ops.compiled_elementwise(self.compiled_elementwise):
                 logits, losses, weights = self._forward(inputs, labels, weights, training=True)
             objective = tf.reduce_sum(losses * weights) / self.examples_per_step
             if self.losses:
-                objective += tf.add_n(self.losses) / self.distribute_strategy.num_replicas_in_sync
+                parts = self.distribute_strategy.num_replicas_in_sync * self.accumulation_steps
+                objective += tf.add_n(self.losses) / parts
             objective = self.optimizer.scale_loss(objective)
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(objective, variables), variables)
-        return self._measure(labels, logits, losses, weights)
+        return tape.gradient(objective, self.trainable_variables), (labels, logits, losses, weights)
 
     def test_step(self, data) -> dict:
         """Measures one batch, of which this replica has a share."""

@@ -35,7 +35,7 @@ class TrainState:
     Args:
         epoch: int, of the next batch.
         step: int, of the next batch within its epoch.
-        best_step: int or None, optimizer steps done at the best validation so far.
+        best_step: int or None, batches done at the best validation so far.
         best_rank: list of float, what that validation is compared by; larger is better.
         waited: int, validations since the best one.
         stopped_early: bool.
@@ -116,13 +116,15 @@ class Fit:
 
     @property
     def global_step(self) -> int:
-        """Optimizer steps done."""
+        """Steps done: batches, of which `accumulation_steps` make an update."""
         return self.state.epoch * self.plan.steps_per_epoch + self.state.step
 
     def boundaries(self) -> list[int]:
         """Return the steps of an epoch after which the validation part is scored."""
-        count = min(self.recipe.validations_per_epoch, self.plan.steps_per_epoch)
-        return [round(self.plan.steps_per_epoch * (i + 1) / count) for i in range(count)]
+        steps, together = self.plan.steps_per_epoch, self.model.accumulation_steps
+        updates = updates_per_epoch(steps, together)
+        count = min(self.recipe.validations_per_epoch, updates)
+        return [min(round(updates * (i + 1) / count) * together, steps) for i in range(count)]
 
     def run(self) -> TrainState:
         """Train to the end, from the newest checkpoint if there is one.
@@ -270,14 +272,31 @@ class _Steps(keras.callbacks.Callback):
         fit.bar.update(step, len(chosen), fit.logs)
         fit.write("train", {"loss": loss, "learning_rate": float(self.model.optimizer.learning_rate)})
         # At the end of a segment the validation comes first, and the checkpoint with it.
-        within, asked = now.step < self.end, self.stop.asked
+        # Between updates there is none: it would have to hold the gradients of every replica.
+        together = self.model.accumulation_steps
+        within, asked = now.step < self.end and now.step % together == 0, self.stop.asked
         if fit.cluster.size > 1:
-            asked = within and step % _AGREE_STEPS == 0 and fit.cluster.any(asked)
-        if within and (asked or step % fit.checkpoint_steps == 0):
+            asked = within and _passed(_AGREE_STEPS, step, together) and fit.cluster.any(asked)
+        if within and (asked or _passed(fit.checkpoint_steps, step, together)):
             fit.save()
         faults.reach(f"step:{step}")
         if within and asked:
             raise KeyboardInterrupt
+
+
+def updates_per_epoch(steps: int, accumulation_steps: int) -> int:
+    """Returns the number of updates of an epoch; batches that are left at its end make one of their own.
+
+    Args:
+        steps: int, batches of an epoch.
+        accumulation_steps: int, batches that make an update.
+    """
+    return -(-steps // accumulation_steps)
+
+
+def _passed(interval: int, step: int, together: int) -> bool:
+    """Returns whether one of the last `together` steps is a multiple of the interval."""
+    return step // interval > (step - together) // interval
 
 
 class _Stop:

@@ -17,7 +17,7 @@ from keras_transformer.training import faults, judging, preparation, state
 from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.distributed import DistributedModel
 from keras_transformer.training.files import read_json, write_json
-from keras_transformer.training.fitting import Fit
+from keras_transformer.training.fitting import Fit, updates_per_epoch
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.run_folder import RunFolder, format_seconds
 from keras_transformer.training.scalars import ScalarWriter
@@ -40,6 +40,7 @@ class Work:
         download: bool,
         checkpoint_steps: int,
         log_seconds: float,
+        token_cache: data.TokenCache | None = None,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
@@ -49,6 +50,7 @@ class Work:
         self.download = download
         self.checkpoint_steps = checkpoint_steps
         self.log_seconds = log_seconds
+        self.token_cache = token_cache
 
     @functools.cached_property
     def splits(self) -> data.Splits:
@@ -102,24 +104,27 @@ class Work:
         recipe, pipeline = self.recipe, self.pipeline
         if len(part) < len(self.splits.train):
             logger.info("training on a part of the data: %d of %d texts", len(part), len(self.splits.train))
-        rows = data.encode(pipeline.packer, part.texts)
+        rows = data.encode(pipeline.packer, part.texts, cache=self.token_cache)
         plan = data.BatchPlan(
             rows.lengths,
             bucket_lengths=recipe.data.buckets(),
             tokens_per_batch=recipe.train.tokens_per_batch,
             seed=recipe.seed,
         )
-        total = plan.steps_per_epoch * recipe.train.epochs
+        together = recipe.train.accumulation_steps
+        updates = updates_per_epoch(plan.steps_per_epoch, together)
+        total = updates * recipe.train.epochs
         logger.info(
-            "%d rows of %.0f tokens on average, %d steps an epoch, %d in all",
+            "%d rows of %.0f tokens on average, %d steps an epoch, %d in all%s",
             len(rows),
             rows.lengths.mean(),
             plan.steps_per_epoch,
-            total,
+            plan.steps_per_epoch * recipe.train.epochs,
+            "" if together == 1 else f", in {total} updates",
         )
         wanted = recipe.optimizer
         with self.strategy.scope():
-            model = DistributedModel(pipeline.model, examples_per_step=len(rows) / plan.steps_per_epoch)
+            model = DistributedModel(pipeline.model, examples_per_step=len(rows) / updates)
             model.compile(
                 optimizers.create(
                     pipeline.model,
@@ -134,9 +139,10 @@ class Work:
                 metrics=[_metric(recipe.model.kind)],
                 product_dtype=recipe.train.product_dtype,
                 compiled_elementwise=recipe.train.compiled_elementwise,
+                accumulation_steps=together,
             )
         validation = self.splits.validation
-        validation_rows = data.encode(pipeline.packer, validation.texts)
+        validation_rows = data.encode(pipeline.packer, validation.texts, cache=self.token_cache)
 
         def validate() -> dict[str, float]:
             logits = score_rows(model, validation_rows, recipe.train.tokens_per_batch, pipeline.packer.pad_id)
@@ -167,7 +173,7 @@ class Work:
         if any(name in todo for name in ("train", "evaluate", "save")):
             self.fit.run()
         if "evaluate" in todo:
-            judging.score(self.recipe, self.splits, self.pipeline, self.fit.model, self.log_seconds)
+            judging.score(self.recipe, self.splits, self.pipeline, self.fit.model, self.log_seconds, self.token_cache)
         logger.info("worker %d has done its share; the chief finishes", self.cluster.index)
         self.cluster.barrier()
 
@@ -189,7 +195,9 @@ class Work:
         """Write metrics.json, and what the report needs of the same scores."""
         if self.fit.state.best_step is None:
             self.fit.run()  # a process that trained has ended; its last checkpoint has it all
-        metrics, shown = judging.judge(self.recipe, self.splits, self.pipeline, self.fit.model, self.log_seconds)
+        metrics, shown = judging.judge(
+            self.recipe, self.splits, self.pipeline, self.fit.model, self.log_seconds, self.token_cache
+        )
         faults.reach("evaluate")
         write_json(self.folder.scores, shown)
         write_json(self.folder.metrics, metrics)

@@ -159,6 +159,7 @@ class TrainRecipe:
     Args:
         epochs: int, passes over the training part. Default 2.
         tokens_per_batch: int, tokens of a step, padding included: `tokens_per_batch // length` texts. Default 8192.
+        accumulation_steps: int, steps whose gradients make one update of the weights. Default 1.
         label_smoothing: float in [0, 1). Default 0.0.
         class_weights: str, `"none"`, `"balanced"`, or `"name=weight,name=weight"` (others 1). Default `"none"`.
         validations_per_epoch: int, how often the validation part is scored. Default 1.
@@ -171,6 +172,7 @@ class TrainRecipe:
 
     epochs: int = 2
     tokens_per_batch: int = 8192
+    accumulation_steps: int = 1
     label_smoothing: float = 0.0
     class_weights: str = "none"
     validations_per_epoch: int = 1
@@ -183,6 +185,7 @@ class TrainRecipe:
         check_choice("train.product_dtype", self.product_dtype, ("auto", "float32", "bfloat16"))
         check_at_least("train.epochs", self.epochs, 1)
         check_at_least("train.tokens_per_batch", self.tokens_per_batch, 1)
+        check_at_least("train.accumulation_steps", self.accumulation_steps, 1)
         check_between("train.label_smoothing", self.label_smoothing, 0.0, 1.0, "[)")
         check_at_least("train.validations_per_epoch", self.validations_per_epoch, 1)
         check_choice("train.monitor", self.monitor, ("auto", "accuracy", "loss"))

@@ -19,6 +19,7 @@ from keras_transformer.training import strategies
 from keras_transformer.training.distributed import DistributedModel
 
 BUCKETS = {8: 12, 16: 7, 24: 5}  # length of a batch -> its number of examples; 7 and 5 do not divide by two
+TOGETHER = 3  # batches that make an update; an epoch of seven leaves one for an update of its own
 LAST = (16, 1)  # the last batch of an epoch is one example: one of two replicas has none
 CLIP_NORM = 0.02
 
@@ -108,6 +109,40 @@ def run(strategy, steps: int, output: pathlib.Path, steps_per_execution: int = 1
     )
 
 
+def merged(parts: list, count: int) -> list:
+    """Returns groups of `count` batches as one batch each."""
+    result = []
+    for group in (parts[i : i + count] for i in range(0, len(parts), count)):
+        length = max(part[0]["token_ids"].shape[1] for part in group)
+        inputs = {
+            name: np.concatenate(
+                [np.pad(part[0][name], ((0, 0), (0, length - part[0][name].shape[1]))) for part in group]
+            )
+            for name in group[0][0]
+        }
+        result.append((inputs, *(np.concatenate([part[i] for part in group]) for i in (1, 2))))
+    return result
+
+
+def run_accumulated(strategy, output: pathlib.Path, together: int = TOGETHER) -> None:
+    """Trains with updates of several batches each; with `together` 1, of batches of the same examples at once."""
+    parts = batches(7, seed=2)
+    updates = merged(parts, TOGETHER)
+    distributed, recorder = build(strategy, 4 * len(updates), accumulation_steps=together), Recorder()
+    before = {f"before/{v.path}": v.numpy() for v in distributed.model.trainable_variables}
+    distributed.fit(
+        dataset(updates if together == 1 else parts), epochs=4, verbose=0, shuffle=False, callbacks=[recorder]
+    )
+    np.savez(
+        output,
+        norm=distributed.optimizer.gradient_norm.numpy(),
+        updates=distributed.optimizer.iterations.numpy(),
+        steps=len(recorder.losses),
+        **before,
+        **{f"weights/{v.path}": v.numpy() for v in distributed.model.trainable_variables},
+    )
+
+
 def dropped(strategy) -> np.ndarray:
     """Returns where two calls of a dropout leave ones, boolean (local replicas, 2, 10000)."""
     with strategy.scope():
@@ -171,6 +206,9 @@ def main(folder: pathlib.Path, steps: int, steps_per_execution: int = 1) -> None
     assert mirrored.num_replicas_in_sync == 2
     run(strategies.create("one_device"), steps, folder / "one_device.npz")
     run(mirrored, steps, folder / "mirrored.npz", steps_per_execution)
+    run_accumulated(strategies.create("one_device"), folder / "at_once.npz", together=1)
+    run_accumulated(strategies.create("one_device"), folder / "accumulated_one_device.npz")
+    run_accumulated(mirrored, folder / "accumulated_mirrored.npz")
     np.savez(folder / "dropped.npz", one=dropped(strategies.create("one_device")), two=dropped(mirrored))
     (folder / "refusals.json").write_text(json.dumps(refusals(mirrored)))
 

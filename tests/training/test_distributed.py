@@ -58,6 +58,25 @@ def test_two_replicas_train_as_one_device_does(runs):
     _assert_same_weights(one, two)
 
 
+@pytest.mark.parametrize("devices", ["one_device", "mirrored"])
+def test_batches_that_are_added_up_train_as_one_large_batch(devices, runs, folder):
+    large, added = (dict(np.load(folder / f"{name}.npz")) for name in ("at_once", f"accumulated_{devices}"))
+    assert_trained_as_at_once(large, added)
+
+
+def assert_trained_as_at_once(large, added):
+    """Twelve updates in both, of seven batches an epoch; all clipped after the sum."""
+    assert (large["steps"], added["steps"]) == (12, 28)
+    assert large["updates"] == added["updates"] == 12
+    assert large["norm"] > CLIP_NORM
+    np.testing.assert_allclose(added["norm"], large["norm"], rtol=1e-5)
+    moved = [
+        np.abs(large[n] - large[n.replace("weights/", "before/")]).max() for n in large if n.startswith("weights/")
+    ]
+    assert np.median(moved) > 5e-3
+    _assert_same_weights(large, added)
+
+
 def test_metrics_are_those_of_the_whole_batch_on_two_replicas(runs):
     one, two = runs
     for name in (n for n in one if n.startswith(("measured/", "history/"))):

@@ -13,7 +13,7 @@ from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
 from keras_transformer.pipelines import score_rows
 from keras_transformer.training import CheckpointStore, DistributedModel, TrainRecipe, judging, state
-from keras_transformer.training.fitting import Fit
+from keras_transformer.training.fitting import Fit, updates_per_epoch
 from keras_transformer.training.scalars import ScalarWriter
 
 BUCKETS = (8, 12)
@@ -58,14 +58,15 @@ def make_fit(folder, epochs=2, validations=None, dropout=0.1, checkpoint_steps=1
     """A Fit of a tiny model; `validations` replaces the real validation by a list of its results."""
     rows, labels = make_rows(count)
     plan = data.BatchPlan(rows.lengths, BUCKETS, tokens_per_batch=60, seed=1)
+    together = options.get("accumulation_steps", 1)
+    updates = updates_per_epoch(plan.steps_per_epoch, together)
     keras.utils.set_random_seed(5)
-    model = DistributedModel(
-        (make_bag if bag else make_transformer)(dropout), examples_per_step=count / plan.steps_per_epoch
-    )
+    model = DistributedModel((make_bag if bag else make_transformer)(dropout), examples_per_step=count / updates)
     model.compile(
-        optimizers.create(model.model, learning_rate=1e-2, total_steps=epochs * plan.steps_per_epoch),
+        optimizers.create(model.model, learning_rate=1e-2, total_steps=epochs * updates),
         losses.for_kind("single_label"),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        accumulation_steps=together,
         run_eagerly=bag,  # compiling takes most of the time of so few steps
     )
     results = iter(validations or ())

@@ -18,7 +18,7 @@ import pytest
 from keras_transformer.training import RunFolder
 from keras_transformer.training.launch import free_ports, launch
 from tests.training import workers_run
-from tests.training.test_distributed import _assert_same_weights, assert_independent
+from tests.training.test_distributed import _assert_same_weights, assert_independent, assert_trained_as_at_once
 from tests.training.test_train_main import ROOT, STEPS, TINY, write_reviews
 
 WORKERS_STEPS = 120
@@ -35,16 +35,17 @@ EXACT = [
 def one_device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     program = "import pathlib, sys; from keras_transformer.training import strategies; "
-    program += "from tests.training.distributed_run import run; "
-    program += f"run(strategies.create(), {WORKERS_STEPS}, pathlib.Path(sys.argv[1]))"
+    program += "from tests.training.distributed_run import run, run_accumulated; one = strategies.create(); "
+    program += f"folder = pathlib.Path(sys.argv[1]); run(one, {WORKERS_STEPS}, folder / 'one.npz'); "
+    program += "run_accumulated(one, folder / 'at_once.npz', together=1)"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(folder / "one.npz")],
+        [sys.executable, "-c", program, str(folder)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return dict(np.load(folder / "one.npz"))
+    return dict(np.load(folder / "one.npz")) | {"at_once": dict(np.load(folder / "at_once.npz"))}
 
 
 @pytest.fixture(scope="module", params=[2, 4])
@@ -56,7 +57,10 @@ def workers(request, tmp_path_factory):
     assert launch(command, request.param, restarts=0) == 0
     patch.undo()
     return [
-        (json.loads((folder / f"worker_{i}.json").read_text()), dict(np.load(folder / f"worker_{i}.npz")))
+        (
+            json.loads((folder / f"worker_{i}.json").read_text()),
+            dict(np.load(folder / f"worker_{i}.npz")) | {"accumulated": dict(np.load(folder / f"accumulated_{i}.npz"))},
+        )
         for i in range(request.param)
     ]
 
@@ -75,6 +79,12 @@ def test_every_worker_ends_with_the_losses_metrics_and_weights_of_one_device(wor
         _assert_same_weights(one_device, found)
         for name in (n for n in found if n.startswith("weights/")):
             np.testing.assert_array_equal(found[name], workers[0][1][name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_workers_add_up_batches_to_the_update_of_one_large_batch(workers, one_device):
+    for _, found in workers:
+        assert_trained_as_at_once(one_device["at_once"], found["accumulated"])
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_transformer.training import sharing, strategies
 from keras_transformer.training.cluster import Cluster
-from tests.training.distributed_run import dropped, run
+from tests.training.distributed_run import dropped, run, run_accumulated
 
 SIZES = (7, 1, 4, 2)  # batches that do not divide, and one with fewer rows than there are workers
 
@@ -46,6 +46,7 @@ def main(folder: pathlib.Path, steps: int) -> None:
     cluster.check_same("thing", "the same")
     (folder / f"worker_{cluster.index}.json").write_text(json.dumps(found))
     run(strategy, steps, folder / f"worker_{cluster.index}.npz")
+    run_accumulated(strategy, folder / f"accumulated_{cluster.index}.npz")
     cluster.barrier()
 
 
