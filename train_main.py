@@ -63,6 +63,7 @@ flags.DEFINE_string("data_dir", None, "Folder of a prepared TFDS data set or an 
 flags.DEFINE_bool("download", False, "Let TFDS download the data.")
 flags.DEFINE_integer("checkpoint_steps", 100, "Steps between checkpoints within an epoch.")
 flags.DEFINE_float("log_seconds", 30.0, "Seconds between progress lines where there is no terminal.")
+flags.DEFINE_string("token_cache", None, "Folder of tokenized texts, or none. Default: in the user's cache folder.")
 flags.DEFINE_multi_string("input", [], "With --mode=predict: a file, one text a line, or .jsonl with a text column.")
 flags.DEFINE_string("output", None, "With --mode=predict: write the JSON lines to this file, not to the terminal.")
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
@@ -86,6 +87,7 @@ def train(arguments: list[str]) -> int:
     if FLAGS.local_workers is not None and IS_LOCAL_WORKER not in os.environ:
         return train_on_local_workers()
     start_tensorflow()
+    from keras_transformer.data import TokenCache
     from keras_transformer.training import run
     from keras_transformer.training.run_folder import format_seconds
 
@@ -101,6 +103,7 @@ def train(arguments: list[str]) -> int:
         download=FLAGS.download,
         checkpoint_steps=FLAGS.checkpoint_steps,
         log_seconds=FLAGS.log_seconds,
+        token_cache=None if FLAGS.token_cache == "none" else TokenCache(FLAGS.token_cache),
         export=write_export,
     )
     took = format_seconds(time.monotonic() - started)

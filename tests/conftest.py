@@ -1,7 +1,10 @@
 """What every test gets: quiet libraries, no network, its share of the cores, and a clean state."""
 
+import atexit
 import os
 import random
+import shutil
+import tempfile
 
 # Set before anything imports TensorFlow, NumPy or PyTorch.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -11,6 +14,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Every test runs without a network, so a hub that cannot be reached fails at once instead of after a time-out.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+# What can be computed again is not kept in the user's own cache folder.
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers get that of the process that starts them
+    os.environ["KERAS_TRANSFORMER_CACHE"] = tempfile.mkdtemp(prefix="keras_transformer_tests_")
+    atexit.register(shutil.rmtree, os.environ["KERAS_TRANSFORMER_CACHE"], ignore_errors=True)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two processes that each start a thread per core slow each other down: give every process its share.

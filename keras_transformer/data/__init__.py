@@ -11,12 +11,14 @@ from keras_transformer.data.plan import BatchPlan
 from keras_transformer.data.rows import TokenRows, encode, pool_windows
 from keras_transformer.data.sources import load
 from keras_transformer.data.splitting import from_arrays
+from keras_transformer.data.token_cache import TokenCache
 from keras_transformer.data.weights import class_weights, example_weights
 
 __all__ = [
     "BatchPlan",
     "Examples",
     "Splits",
+    "TokenCache",
     "TokenRows",
     "class_weights",
     "encode",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_transformer.data.hashing import add_texts
+
 KINDS = ("single_label", "multi_label", "regression")
 
 
@@ -134,10 +136,7 @@ def fingerprint(splits: Splits) -> str:
     for part in (splits.train, splits.validation, splits.test):
         digest.update(f"{len(part)} {part.labels.dtype} {part.labels.shape}".encode())
         digest.update(np.ascontiguousarray(part.labels).tobytes())
-        for text in part.texts:
-            encoded = text.encode("utf-8", "surrogatepass")
-            # The length first: otherwise ["ab", "c"] and ["a", "bc"] would look alike.
-            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        add_texts(digest, part.texts)
     return digest.hexdigest()[:16]
 
 

@@ -1,10 +1,15 @@
 """Texts as rows of token ids: one row per text, or one per window of a long text."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from keras_transformer.data.token_cache import TokenCache
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,19 +82,27 @@ class TokenRows:
         return self.values[self.row_splits[index] : self.row_splits[index + 1]]
 
 
-def encode(packer: Callable[..., Any], texts: Sequence[str], batch_size: int = 1000) -> TokenRows:
+def encode(
+    packer: Callable[..., Any],
+    texts: Sequence[str],
+    batch_size: int = 1000,
+    threads: int | None = None,
+    cache: "TokenCache | None" = None,
+) -> TokenRows:
     """Tokenize texts once, so that every epoch only gathers ids.
 
     Args:
         packer: `keras_transformer.text.TextPacker`; with `truncation="windows"` a long text gives several rows.
         texts: n strings.
         batch_size: int, texts per call of the packer. Default 1000.
+        threads: int, calls of the packer at the same time. Default: the cores that this process may use.
+        cache: `data.TokenCache` that keeps the rows, or None (default).
 
     Returns:
         `TokenRows` of `[CLS] ... [SEP]`.
 
     Raises:
-        ValueError: if `batch_size` is below 1.
+        ValueError: if `batch_size` or `threads` is below 1.
 
     Example:
         ```python
@@ -100,21 +113,31 @@ def encode(packer: Callable[..., Any], texts: Sequence[str], batch_size: int = 1
         assert rows.row(0).tolist() == [2, 5, 5, 3] and rows.row(1).tolist() == [2, 1, 3]
         ```
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}.")
-    windows = getattr(packer, "truncation", None) == "windows"
+    threads = len(os.sched_getaffinity(0)) if threads is None else threads
+    for name, value in (("batch_size", batch_size), ("threads", threads)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
     texts = list(texts)
-    values, lengths, example_ids = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
-    for start in range(0, len(texts), batch_size):
+    if cache is not None:
+        return cache.get(packer, texts, lambda: encode(packer, texts, batch_size, threads))
+    windows = getattr(packer, "truncation", None) == "windows"
+
+    def one(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         batch = texts[start : start + batch_size]
         if windows:
             ragged, ids = packer.windows(batch)
-            example_ids.append(np.asarray(ids) + start)
+            example_ids = np.asarray(ids) + start
         else:
             ragged = packer.tokens(batch)
-            example_ids.append(np.arange(start, start + len(batch)))
-        values.append(ragged.values.numpy())
-        lengths.append(ragged.row_lengths().numpy())
+            example_ids = np.arange(start, start + len(batch))
+        return ragged.values.numpy(), ragged.row_lengths().numpy(), example_ids
+
+    starts = range(0, len(texts), batch_size)
+    # The tokenizers are TensorFlow operations, which leave Python to the other threads.
+    with ThreadPoolExecutor(max(1, min(threads, len(starts)))) as executor:
+        parts = list(executor.map(one, starts))
+    empty = (np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int32))
+    values, lengths, example_ids = zip(empty, *parts, strict=True)
     splits = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
     return TokenRows(np.concatenate(values), splits, np.concatenate(example_ids))
 

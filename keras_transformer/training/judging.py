@@ -32,7 +32,12 @@ def measure(kind: str, logits: np.ndarray, labels: np.ndarray) -> dict[str, floa
 
 
 def judge(
-    recipe: Recipe, splits: data.Splits, pipeline: TextPipeline, model: Any, log_seconds: float = 30.0
+    recipe: Recipe,
+    splits: data.Splits,
+    pipeline: TextPipeline,
+    model: Any,
+    log_seconds: float = 30.0,
+    cache: data.TokenCache | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score validation and test part, each once, and the baseline on the same texts.
 
@@ -42,13 +47,14 @@ def judge(
         pipeline: `TextPipeline` whose packer encodes the texts.
         model: `keras.Model` that scores them, under whatever strategy it was trained.
         log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
+        cache: `data.TokenCache` that keeps the tokenized texts, or None (default).
 
     Returns:
         The content of metrics.json, and of the part of report.json that comes from the same scores.
     """
     kind, wanted = recipe.model.kind, recipe.judge
     parts = {"validation": splits.validation, "test": splits.test}
-    scored = score(recipe, splits, pipeline, model, log_seconds)
+    scored = score(recipe, splits, pipeline, model, log_seconds, cache)
     baseline = None
     if wanted.baseline:
         logger.info("fitting the baseline (TF-IDF bigrams + linear model) on %d texts", len(splits.train))
@@ -70,7 +76,12 @@ def judge(
 
 
 def score(
-    recipe: Recipe, splits: data.Splits, pipeline: TextPipeline, model: Any, log_seconds: float = 30.0
+    recipe: Recipe,
+    splits: data.Splits,
+    pipeline: TextPipeline,
+    model: Any,
+    log_seconds: float = 30.0,
+    cache: data.TokenCache | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Score validation and test part, each once; of several workers each takes part.
 
@@ -80,11 +91,12 @@ def score(
         pipeline: `TextPipeline` whose packer encodes the texts.
         model: `keras.Model` that scores them, under whatever strategy it was trained.
         log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
+        cache: `data.TokenCache` that keeps the tokenized texts, or None (default).
 
     Returns:
         Dict from "validation", "test" and, if it is wanted, "uncleaned" to a dict with `logits`, `labels`, `lengths`.
     """
-    of_part = functools.partial(_score, recipe, pipeline, model, log_seconds)
+    of_part = functools.partial(_score, recipe, pipeline, model, log_seconds, cache)
     scored = {name: of_part(getattr(splits, name), name) for name in ("validation", "test")}
     if recipe.judge.uncleaned and splits.test_raw is not None:
         scored["uncleaned"] = _score_uncleaned(of_part, splits, scored["test"])
@@ -167,10 +179,16 @@ def explain(
 
 
 def _score(
-    recipe: Recipe, pipeline: TextPipeline, model: Any, log_seconds: float, examples: data.Examples, name: str
+    recipe: Recipe,
+    pipeline: TextPipeline,
+    model: Any,
+    log_seconds: float,
+    cache: data.TokenCache | None,
+    examples: data.Examples,
+    name: str,
 ) -> dict[str, np.ndarray]:
     logger.info("scoring the %s part: %d texts", name, len(examples))
-    rows = data.encode(pipeline.packer, examples.texts)
+    rows = data.encode(pipeline.packer, examples.texts, cache=cache)
     with CountBar("batches", log_seconds) as progress:
         logits = score_rows(model, rows, recipe.train.tokens_per_batch, pipeline.packer.pad_id, progress)
     # By their whole length, whatever the model saw of it.

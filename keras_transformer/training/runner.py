@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_transformer import ops
+from keras_transformer import data, ops
 from keras_transformer.evaluation.arrays import check_tools
 from keras_transformer.training import judging, strategies
 from keras_transformer.training.cluster import Cluster
@@ -39,6 +39,7 @@ def run(
     download: bool = False,
     checkpoint_steps: int = 100,
     log_seconds: float = 30.0,
+    token_cache: data.TokenCache | None = None,
     export: Export | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate, explain, save, report and export; or go on where a process with the same recipe ended.
@@ -55,6 +56,7 @@ def run(
         download: bool, whether the data may be downloaded. Default False.
         checkpoint_steps: int, steps between checkpoints within an epoch. Default 100.
         log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
+        token_cache: `data.TokenCache` that keeps the tokenized texts, or None (default).
         export: function of (pipeline, folder, `ExportRecipe`, held-out `data.Examples` or None) that writes the
             artefacts, or None to leave them out.
 
@@ -83,7 +85,7 @@ def run(
             stack.enter_context(log_to_file(folder.logs / "run.log"))
         else:
             folder = RunFolder(stack.enter_context(tempfile.TemporaryDirectory()))  # nothing of it is kept
-        work = Work(recipe, folder, cluster, data_dir, download, checkpoint_steps, log_seconds)
+        work = Work(recipe, folder, cluster, data_dir, download, checkpoint_steps, log_seconds, token_cache)
         if not cluster.is_chief:
             work.help()
             return {}

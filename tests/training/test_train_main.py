@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -90,7 +91,8 @@ def in_process(*arguments):
 def finished(reviews, tmp_path_factory):
     """A run that was never killed, and what its process said."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    process = command(*TINY, f"--data={reviews}", f"--run_dir={folder}", "--deterministic", "--log_seconds=0")
+    flags = [f"--data={reviews}", f"--run_dir={folder}", f"--token_cache={folder.parent / 'tokens'}"]
+    process = command(*TINY, *flags, "--deterministic", "--log_seconds=0")
     assert process.returncode == 0, process.stderr
     return folder, process
 
@@ -113,6 +115,11 @@ def test_one_command_leaves_what_the_design_says(finished):
     assert run["data"]["sizes"] == {"train": 160, "validation": 20, "test": 20}
     assert run["processes"][0]["deterministic"] is True
     assert "http" not in (folder / "report.html").read_text()
+
+
+def test_the_tokens_of_each_part_are_kept(finished):
+    kept = [np.load(path)["row_splits"] for path in (finished[0].parent / "tokens").iterdir()]
+    assert sorted(len(row_splits) - 1 for row_splits in kept) == [20, 20, 160]
 
 
 def test_the_terminal_shows_progress_and_nothing_of_tensorflow(finished):
@@ -158,14 +165,17 @@ def same_result(folder, finished):
     return True
 
 
-def test_killed_runs_go_on_to_the_same_weights(reviews, finished, tmp_path):
-    """Killed while it writes a checkpoint within the second epoch; the export plays no part in it."""
+def test_killed_runs_go_on_to_the_same_weights(reviews, finished, tmp_path, monkeypatch):
+    """Killed while it writes a checkpoint within the second epoch; the export and the cache play no part in it."""
+    monkeypatch.setenv("KERAS_TRANSFORMER_CACHE", str(tmp_path / "cache"))
     arguments = [*TINY, f"--data={reviews}", f"--run_dir={tmp_path / 'run'}", "--deterministic", "--checkpoint_steps=3"]
-    process = command(*arguments, "--set=export.formats=", kill_at="checkpoint:12")
+    arguments += ["--set=export.formats=", "--token_cache=none"]
+    process = command(*arguments, kill_at="checkpoint:12")
     assert process.returncode == -signal.SIGKILL, process.stderr
-    process = command(*arguments, "--set=export.formats=")
+    process = command(*arguments)
     assert process.returncode == 0, process.stderr
     assert "going on from the checkpoint of step 9 of 24" in process.stderr
+    assert not (tmp_path / "cache").exists()
     assert same_result(tmp_path / "run", finished)
 
 
