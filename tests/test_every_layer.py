@@ -111,9 +111,10 @@ def test_computed_shapes_are_the_real_ones(case, layer):
     if isinstance(layer, keras.Model):
         computed = layer.compute_output_shape(shapes)
     else:
-        accepted = inspect.signature(layer.compute_output_shape).parameters
-        ordered = [shapes[name] for name in inspect.signature(layer.call).parameters if name in shapes]
-        computed = layer.compute_output_shape(*ordered[: len(accepted)])
+        others = [*inspect.signature(layer.compute_output_shape).parameters][1:]
+        given = [shapes[name] for name in inspect.signature(layer.call).parameters if name in shapes]
+        named = {name: shapes[name.removesuffix("_shape")] for name in others if name.removesuffix("_shape") in shapes}
+        computed = layer.compute_output_shape(given[0], **named)
     assert shapes_of(computed) == real
 
 

@@ -92,6 +92,18 @@ BLOCKS = [
         dead=KEY_BIAS,
     ),
     Case(
+        layers.EncoderBlock,
+        "some of the tokens",
+        lambda: arguments(residual="pre_norm", dropout=0.1),
+        lambda: hidden_states(
+            attention_bias=mask_bias(),
+            query=floats(BATCH, 2, HIDDEN, seed=1),
+            rotation=rotation(4),
+            query_rotation=rotation(4)[:, :, 1:3],
+        ),
+        parameters=BLOCK,
+    ),
+    Case(
         layers.DecoderBlock,
         "alone, grouped queries",
         lambda: arguments(
