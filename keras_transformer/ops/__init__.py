@@ -2,7 +2,12 @@
 
 The few primitives that decide speed exist twice, as TensorFlow ops in the forms that its CPU kernels fuse and as
 `keras.ops`; this module picks the pair that fits the running backend. Everything else is written once.
+
+The environment variable `KERAS_TRANSFORMER_KERAS_OPS` names primitives, with commas, that `keras.ops` computes under
+TensorFlow, too, or is "all": for measuring what the other forms are worth (`benchmarks/ablation.py`).
 """
+
+import os
 
 import keras
 
@@ -39,6 +44,15 @@ if keras.backend.backend() == "tensorflow":
     from keras_transformer.ops._tensorflow import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
 else:
     from keras_transformer.ops._keras import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
+
+if _by_keras := os.environ.get("KERAS_TRANSFORMER_KERAS_OPS"):
+    from keras_transformer.ops import _keras
+
+    _names = ("attention", "dense", "dropout", "layer_norm", "lookup", "rms_norm")
+    _wanted = _names if _by_keras == "all" else _by_keras.split(",")
+    if not set(_wanted) <= set(_names):
+        raise ValueError(f"KERAS_TRANSFORMER_KERAS_OPS must be all, or some of {_names}. Received: {_by_keras!r}")
+    globals().update({name: getattr(_keras, name) for name in _wanted})
 
 __all__ = [
     "ACTIVATIONS",
