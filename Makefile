@@ -20,10 +20,12 @@ VENV_JAX ?= .venv-jax
 JAX_STAMP := $(VENV_JAX)/.installed-$(PINS)
 VENV_MEDIAPIPE ?= .venv-mediapipe
 MEDIAPIPE_STAMP := $(VENV_MEDIAPIPE)/.installed-$(shell sha256sum constraints-mediapipe.txt | cut -c1-12)
+VENV_BEAM ?= .venv-beam
+BEAM_STAMP := $(VENV_BEAM)/.installed-$(shell sha256sum constraints-beam.txt | cut -c1-12)
 # What tests ops, layers, models and generation by numbers alone, on any backend.
 JAX_TESTS := tests/ops/test_masks.py tests/ops/test_positions.py tests/models/test_decoders.py tests/generation
 
-.PHONY: help demo test test-all test-jax test-mediapipe lint format install install-test clean
+.PHONY: help demo test test-all test-jax test-mediapipe test-beam lint format install install-test clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -36,7 +38,7 @@ demo: $(BASE_STAMP) ## Train on movie reviews, evaluate, export, predict (15 min
 test: $(TEST_STAMP) lint ## Lint and the fast tests (under 15 minutes)
 	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile -m "not slow"
 
-test-all: $(TEST_STAMP) lint test-jax test-mediapipe ## Lint and every test, slow ones, JAX and MediaPipe included (under 40 minutes)
+test-all: $(TEST_STAMP) lint test-jax test-mediapipe test-beam ## Lint and every test, slow ones, JAX, MediaPipe and Beam included (under 40 minutes)
 	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile --durations=25
 
 test-jax: $(JAX_STAMP) ## The core under JAX, in an environment without TensorFlow
@@ -44,6 +46,9 @@ test-jax: $(JAX_STAMP) ## The core under JAX, in an environment without TensorFl
 
 test-mediapipe: $(TEST_STAMP) $(MEDIAPIPE_STAMP) ## MediaPipe's own text tasks, in an environment of their own, on what is exported
 	MEDIAPIPE_PYTHON=$(VENV_MEDIAPIPE)/bin/python $(RUN) -m pytest -q -s tests/export/check_mediapipe.py
+
+test-beam: $(TEST_STAMP) $(BEAM_STAMP) ## Scoring of files by Apache Beam, in an environment of its own: kills, bad lines, tables
+	BEAM_PYTHON=$(VENV_BEAM)/bin/python $(RUN) -m pytest -q tests/export/check_beam.py
 
 lint: $(TEST_STAMP) ## Check style with ruff
 	$(VENV)/bin/ruff check .
@@ -82,5 +87,12 @@ $(MEDIAPIPE_STAMP):
 	$(VENV_MEDIAPIPE)/bin/python -m pip -qq --disable-pip-version-check --no-input install mediapipe -c constraints-mediapipe.txt
 	@touch $@
 
+# The package itself is not installed there: scoring needs none of what it depends on but TensorFlow and NumPy.
+$(BEAM_STAMP):
+	@test -x $(VENV_BEAM)/bin/python || $(PYTHON) -m venv $(VENV_BEAM)
+	$(VENV_BEAM)/bin/python -m pip -qq --disable-pip-version-check --no-input install \
+	  apache-beam tensorflow tensorflow-text -c constraints-beam.txt
+	@touch $@
+
 clean: ## Remove the environment and build leftovers (runs/ stays)
-	rm -rf $(VENV) $(VENV_JAX) $(VENV_MEDIAPIPE) build dist *.egg-info
+	rm -rf $(VENV) $(VENV_JAX) $(VENV_MEDIAPIPE) $(VENV_BEAM) build dist *.egg-info

@@ -35,6 +35,7 @@ _MODULES = (
     "report_html",
     "runners",
     "saved_model",
+    "scoring",
     "serving",
     "signatures",
     "speed",

