@@ -6,6 +6,7 @@ Names of the input pipeline load TensorFlow when they are first used; the rest n
 from keras_transformer.data.examples import Examples, Splits, fingerprint
 from keras_transformer.data.labels import encode_labels
 from keras_transformer.data.markup import remove_markup, text_key
+from keras_transformer.data.packing import PackedPlan
 from keras_transformer.data.pipeline import make_dataset, make_eval_dataset, predict_in_order
 from keras_transformer.data.plan import BatchPlan
 from keras_transformer.data.rows import TokenRows, encode, pool_windows
@@ -17,6 +18,7 @@ from keras_transformer.data.weights import class_weights, example_weights
 __all__ = [
     "BatchPlan",
     "Examples",
+    "PackedPlan",
     "Splits",
     "TokenCache",
     "TokenRows",

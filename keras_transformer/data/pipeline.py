@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_transformer.data.plan import BatchPlan, Epoch
+from keras_transformer.data.packing import PackedEpoch
+from keras_transformer.data.plan import Epoch, Plan
 from keras_transformer.data.rows import TokenRows, pool_windows
 from keras_transformer.data.weights import row_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+# Labels of packed rows are padded to a multiple of so many texts a row: training has few shapes then.
+_SLOT_STEP = 4
 # Prediction needs few shapes less than it needs little padding; eight columns keep the products aligned.
 _LENGTH_STEP = 8
 
@@ -20,7 +23,7 @@ def make_dataset(
     rows: TokenRows,
     labels: np.ndarray,
     weights: np.ndarray | None,
-    plan: BatchPlan,
+    plan: Plan,
     epoch: int = 0,
     start_step: int = 0,
     num_epochs: int = 1,
@@ -33,7 +36,7 @@ def make_dataset(
         labels: int32 `(texts,)`, or float32 `(texts, k)`; or as many as there are rows.
         weights: float `(texts,)`, or None for all alike; brought to mean one over the rows. As many as there are rows
             are taken to be shared out already.
-        plan: `BatchPlan` over `rows.lengths`.
+        plan: `BatchPlan` or `PackedPlan` over `rows.lengths`.
         epoch: int, the first epoch. Default 0.
         start_step: int, the first step in that epoch, so that a run goes on where it stopped. Default 0.
         num_epochs: int. Default 1.
@@ -43,6 +46,11 @@ def make_dataset(
         A dataset of `(inputs, labels, sample_weight)`: a dict of int32 `(batch, length)` tensors `token_ids`,
         `segment_ids`, `padding_mask`; the labels; float32 `(batch,)`. Its order is deterministic, and its options
         switch automatic sharding off.
+
+        With a `PackedPlan` a row holds several texts. The dict then has `position_ids`, from 0 in each text, and
+        `example_ids`, from 1 in each row and 0 for padding, too. Labels and weights are of shape (batch, slots, ...),
+        the text with example id i at i - 1; what a row lacks has label and weight 0. This is what
+        `TextClassifier.packed` and `DistributedModel` take.
 
     Raises:
         ValueError: if the sizes do not fit each other, or a step is out of range.
@@ -66,8 +74,10 @@ def make_dataset(
             f"`start_step` must be from 0 to {plan.steps_per_epoch}, `num_epochs` at least 1. "
             f"Received: {start_step}, {num_epochs}."
         )
-    gather = _gatherer(rows, _per_row(rows, labels, weights), pad_id)
-    dataset = _batches(gather, plan.epoch(epoch), start_step)
+    first = plan.epoch(epoch)
+    make_gather = _packed_gatherer if isinstance(first, PackedEpoch) else _gatherer
+    gather = make_gather(rows, _per_row(rows, labels, weights), pad_id)
+    dataset = _batches(gather, first, start_step)
     for later in range(epoch + 1, epoch + num_epochs):
         dataset = dataset.concatenate(_batches(gather, plan.epoch(later)))
     return _finish(dataset)
@@ -193,15 +203,59 @@ def _gatherer(rows: TokenRows, targets: tuple[np.ndarray, ...], pad_id: int) -> 
     return gather
 
 
+def _packed_gatherer(rows: TokenRows, targets: tuple[np.ndarray, ...], pad_id: int) -> Callable[..., tuple]:
+    """The same for packed rows: from the texts of a batch, where each of them stands, and length and number of rows."""
+    import tensorflow as tf
+
+    with tf.device("CPU:0"):
+        values, row_splits = tf.constant(rows.values), tf.constant(rows.row_splits)
+        columns = [tf.constant(target) for target in targets]
+
+    def gather(chosen, packed_rows, slots, starts, length, num_packed) -> tuple:
+        begins = tf.gather(row_splits, chosen)
+        counts = tf.gather(row_splits, chosen + 1) - begins
+        positions = tf.range(tf.reduce_sum(counts)) - tf.repeat(tf.cumsum(counts, exclusive=True), counts)
+        cells = tf.repeat(packed_rows * length + starts, counts) + positions
+
+        def spread(tokens: "tf.Tensor", padding: int = 0) -> "tf.Tensor":
+            empty = tf.fill([num_packed * length], tf.cast(padding, tf.int32))
+            filled = tf.tensor_scatter_nd_update(empty, cells[:, None], tf.cast(tokens, tf.int32))
+            return tf.reshape(filled, [num_packed, length])
+
+        width = -(-(tf.reduce_max(slots) + 1) // _SLOT_STEP) * _SLOT_STEP
+
+        def by_slot(column: "tf.Tensor") -> "tf.Tensor":
+            shape = tf.concat([[num_packed * width], tf.shape(column, tf.int64)[1:]], 0)
+            filled = tf.scatter_nd((packed_rows * width + slots)[:, None], tf.gather(column, chosen), shape)
+            return tf.reshape(filled, tf.concat([[num_packed, width], shape[1:]], 0))
+
+        example_ids = spread(tf.repeat(slots + 1, counts))
+        inputs = {
+            "token_ids": spread(tf.gather(values, tf.repeat(begins, counts) + positions), pad_id),
+            "segment_ids": tf.zeros_like(example_ids),
+            "padding_mask": tf.cast(example_ids > 0, tf.int32),
+            "position_ids": spread(positions),
+            "example_ids": example_ids,
+        }
+        return (inputs, *(by_slot(column) for column in columns))
+
+    return gather
+
+
 def _batches(gather: Callable[..., tuple], batches: Epoch, start_step: int = 0) -> "tf.data.Dataset":
     import tensorflow as tf
 
     with tf.device("CPU:0"):
-        order, splits = tf.constant(batches.rows), tf.constant(batches.splits)
-        lengths = tf.constant(batches.bucket_lengths)
-    steps = tf.data.Dataset.range(start_step, len(batches.bucket_lengths))
-    return steps.map(
-        lambda step: gather(order[splits[step] : splits[step + 1]], lengths[step]),
+        splits = tf.constant(batches.splits)
+        of_rows = [tf.constant(getattr(batches, name)) for name in batches.of_rows]
+        of_steps = [tf.constant(getattr(batches, name)) for name in batches.of_steps]
+
+    def batch(step: "tf.Tensor") -> tuple:
+        here = slice(splits[step], splits[step + 1])
+        return gather(*(column[here] for column in of_rows), *(column[step] for column in of_steps))
+
+    return tf.data.Dataset.range(start_step, len(batches.bucket_lengths)).map(
+        batch,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
