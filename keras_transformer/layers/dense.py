@@ -7,8 +7,10 @@ from keras_transformer.layers.parts import check_choice, check_positive
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class Dense(keras.layers.Layer):
+class Dense(keras.layers.Dense):
     """Multiplies the last axis by a matrix, adds a bias and applies an activation.
+
+    `enable_lora` and the merging of adapters when it is saved are those of `keras.layers.Dense`.
 
     Args:
         units: Width of the output.
@@ -43,24 +45,21 @@ class Dense(keras.layers.Layer):
         initializer_range: float = 0.02,
         **kwargs,
     ):
-        super().__init__(**kwargs)
         check_positive("units", units)
         check_choice("activation", activation, ops.ACTIVATIONS)
-        self.units = units
+        super().__init__(units, use_bias=use_bias, kernel_initializer="zeros", **kwargs)
         self.activation = activation
-        self.use_bias = use_bias
         self.initializer_range = initializer_range
-        self.bias = None
 
     def build(self, input_shape) -> None:
         """Creates the kernel and the bias."""
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(input_shape[-1], self.units),
-            initializer=keras.initializers.TruncatedNormal(stddev=self.initializer_range),
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        # Here, because an initializer draws its seed when it is made.
+        self.kernel_initializer = keras.initializers.TruncatedNormal(stddev=self.initializer_range)
+        super().build(input_shape)
+
+    def quantize(self, *arguments, **options) -> None:
+        """Refuses: Keras' quantized forms do not go through `ops.dense`."""
+        raise self._not_implemented_error(self.quantize)
 
     def call(self, x):
         """Applies the projection."""
@@ -72,7 +71,7 @@ class Dense(keras.layers.Layer):
 
     def get_config(self) -> dict:
         """Returns the constructor arguments."""
-        return super().get_config() | {
+        return keras.layers.Layer.get_config(self) | {
             "units": self.units,
             "activation": self.activation,
             "use_bias": self.use_bias,

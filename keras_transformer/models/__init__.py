@@ -1,5 +1,6 @@
 """Keras models: encoder, decoder and both, and one small class of heads for each kind of label."""
 
+from keras_transformer.models.adapting import enable_lora, freeze, without_adapters
 from keras_transformer.models.config import (
     DecoderConfig,
     EncoderConfig,
@@ -27,6 +28,9 @@ __all__ = [
     "TransformerEncoderDecoder",
     "count_parameters",
     "create",
+    "enable_lora",
+    "freeze",
     "preset",
     "probabilities",
+    "without_adapters",
 ]

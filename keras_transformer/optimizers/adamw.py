@@ -1,7 +1,8 @@
 """AdamW (Loshchilov and Hutter, arXiv 1711.05101) as Transformers are fine-tuned with it."""
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -37,6 +38,9 @@ class AdamW(keras.optimizers.AdamW):
         undecayed: Endings of the names of variables that are not decayed. Default ("bias", "gamma", "beta").
         global_clipnorm: Largest global norm of the gradients, or None. Default None. The norm before clipping of the
             last update is then in the variable `gradient_norm`.
+        ema_decay: Float in (0, 1), or None. With it the mean of the weights after every update is kept, each weighing
+            `ema_decay` times as much as the one after it; `use_averages` and `averaged` put it in their place.
+            Default None.
         **kwargs: Other arguments of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -67,6 +71,7 @@ class AdamW(keras.optimizers.AdamW):
         depths: Mapping[str, int] | None = None,
         undecayed: Sequence[str] = ("bias", "gamma", "beta"),
         global_clipnorm: float | None = None,
+        ema_decay: float | None = None,
         **kwargs,
     ):
         if kwargs.pop("amsgrad", False):
@@ -85,6 +90,8 @@ class AdamW(keras.optimizers.AdamW):
             raise ValueError(f"weight_decay must be at least 0. Received: {weight_decay!r}")
         if global_clipnorm is not None and not global_clipnorm > 0:
             raise ValueError(f"global_clipnorm must be above 0, or None. Received: {global_clipnorm!r}")
+        if ema_decay is not None and not 0 < ema_decay < 1:
+            raise ValueError(f"ema_decay must be in (0, 1), or None. Received: {ema_decay!r}")
         super().__init__(
             learning_rate,
             weight_decay=weight_decay,
@@ -97,6 +104,7 @@ class AdamW(keras.optimizers.AdamW):
         self.layer_decay = layer_decay
         self.depths = None if depths is None else dict(depths)
         self.undecayed = tuple(undecayed)
+        self.ema_decay = ema_decay
 
     def build(self, variables: list) -> None:
         """Creates the moments and looks up what each variable is multiplied by."""
@@ -116,6 +124,8 @@ class AdamW(keras.optimizers.AdamW):
         ]
         self._decayed = [self.weight_decay > 0 and not path.endswith(self.undecayed) for path in paths]
         super().build(variables)
+        if self.ema_decay is not None:
+            self._averages = self.add_optimizer_variables(variables, "average")
         if self.global_clipnorm is not None:
             self.gradient_norm = self.add_variable(
                 (), dtype="float32", aggregation="only_first_replica", name="gradient_norm"
@@ -158,13 +168,15 @@ class AdamW(keras.optimizers.AdamW):
             learning_rate * correction_2 / correction_1,
             self.epsilon * correction_2,
             learning_rate * self.weight_decay,
+            # The share of the newest weights in the mean of so many; of the first update it is all.
+            (self.ema_decay - 1) / ops.expm1(step * math.log(self.ema_decay)) if self.ema_decay else 0.0,
         )
         super()._backend_update_step(grads, trainable_variables, shared)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        """Updates one variable; `learning_rate` holds the rate of the moments, epsilon and the decay."""
+        """Updates one variable; `learning_rate` is what `_backend_update_step` computed."""
         index = self._get_variable_index(variable)
-        rate, epsilon, decay = (ops.cast(x, variable.dtype) for x in learning_rate)
+        rate, epsilon, decay, newest = (ops.cast(x, variable.dtype) for x in learning_rate)
         gradient = ops.cast(gradient, variable.dtype)
         mean, square = self._momentums[index], self._velocities[index]
         self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
@@ -173,6 +185,28 @@ class AdamW(keras.optimizers.AdamW):
         if self._decayed[index]:
             update = update + variable * (decay * self._multipliers[index])
         self.assign_sub(variable, update)
+        if self.ema_decay is not None:
+            average = self._averages[index]
+            self.assign_add(average, (variable - average) * newest)
+
+    def use_averages(self) -> None:
+        """Puts the means of the weights in their place; before the first update it does nothing."""
+        if self.ema_decay is None:
+            raise ValueError("There are no averages: make the optimizer with ema_decay. Received: ema_decay=None")
+        if self._iterations.numpy():
+            for variable, average in zip(self._trainable_variables, self._averages, strict=True):
+                variable.assign(average.numpy())
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Puts the means of the weights in their place while a `with` block runs."""
+        kept = [variable.numpy() for variable in self._trainable_variables]
+        self.use_averages()
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._trainable_variables, kept, strict=True):
+                variable.assign(value)
 
     def get_config(self) -> dict:
         """Returns the constructor arguments."""
@@ -182,6 +216,7 @@ class AdamW(keras.optimizers.AdamW):
             "layer_decay": self.layer_decay,
             "depths": None if self.depths is None else dict(self.depths),
             "undecayed": list(self.undecayed),
+            "ema_decay": self.ema_decay,
         }
 
 
@@ -195,6 +230,7 @@ def create(
     clip_norm: float | None = 1.0,
     epsilon: float = 1e-6,
     beta_2: float = 0.999,
+    ema_decay: float | None = None,
 ) -> AdamW:
     """Returns the optimizer of a fine-tuning run: AdamW with linear warm-up and decay.
 
@@ -208,6 +244,7 @@ def create(
         clip_norm: Largest global norm of the gradients, or None. Default 1.
         epsilon: Added to the root of the mean square. Default 1e-6.
         beta_2: Decay of the mean of the squared gradients. Default 0.999.
+        ema_decay: Decay of the mean of the weights, or None. Default None.
 
     Returns:
         `AdamW`, not yet built.
@@ -235,4 +272,5 @@ def create(
         layer_decay=layer_decay,
         depths=None if layer_decay == 1 else variable_depths(model),
         global_clipnorm=clip_norm,
+        ema_decay=ema_decay,
     )

@@ -28,6 +28,9 @@ class DistributedModel(keras.Model):
       whole batches there, the same on every worker, of which each replica computes its share; `predict` returns all
       rows to every worker.
 
+    Rows of several texts (inputs with `example_ids`, see `data.PackedPlan`) go to the `packed` of the model. Labels and
+    weights have the shape (rows, texts, ...) then, and loss and metrics count every text once.
+
     Build the model, the optimizer and the metrics under the scope of the strategy. `distributed.model` is the model
     given: save that.
 
@@ -244,20 +247,23 @@ class DistributedModel(keras.Model):
     def _gradients(self, data) -> tuple:
         """Returns the gradients of this replica's share of a batch, and what `_measure` takes."""
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
-        with tf.GradientTape() as tape:
+        variables = self.trainable_variables
+        # Nothing else is watched, so no gradient is worked out below what is trained.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in variables])
             with ops.products_in(self.product_dtype), ops.compiled_elementwise(self.compiled_elementwise):
-                logits, losses, weights = self._forward(inputs, labels, weights, training=True)
+                labels, logits, losses, weights, real = self._forward(inputs, labels, weights, training=True)
             objective = tf.reduce_sum(losses * weights) / self.examples_per_step
             if self.losses:
                 parts = self.distribute_strategy.num_replicas_in_sync * self.accumulation_steps
                 objective += tf.add_n(self.losses) / parts
             objective = self.optimizer.scale_loss(objective)
-        return tape.gradient(objective, self.trainable_variables), (labels, logits, losses, weights)
+        return tape.gradient(objective, variables), (labels, logits, losses, weights, real)
 
     def test_step(self, data) -> dict:
         """Measures one batch, of which this replica has a share."""
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
-        return self._measure(labels, *self._forward(inputs, labels, weights, training=False))
+        return self._measure(*self._forward(inputs, labels, weights, training=False))
 
     def _own(self, data):
         """Returns a batch that a kernel may overwrite.
@@ -269,11 +275,22 @@ class DistributedModel(keras.Model):
             return data
         return tf.nest.map_structure(lambda x: None if x is None else tf.raw_ops.DeepCopy(x=x), data)
 
-    def _forward(self, inputs, labels, weights, training: bool):
-        """Returns the output that the loss reads, and the losses and weights of the examples."""
-        outputs = self(inputs, training=training)
-        logits = outputs[self.output_key] if isinstance(outputs, dict) else outputs
+    def _forward(self, inputs, labels, weights, training: bool) -> tuple:
+        """Returns labels, output, losses and weights of the examples, and which are real: None if all of them are."""
         labels = labels[self.output_key] if isinstance(labels, dict) else labels
+        packed = isinstance(inputs, dict) and "example_ids" in inputs
+        outputs = self._of_packed(inputs, labels, training) if packed else self(inputs, training=training)
+        logits = outputs[self.output_key] if isinstance(outputs, dict) else outputs
+        real = None
+        if packed:
+            # One after the other, with the places where a row has no text: their number would be known too late.
+            slots = tf.range(1, tf.shape(labels)[1] + 1)
+            real = tf.cast(slots <= tf.reduce_max(inputs["example_ids"], 1, keepdims=True), tf.float32)
+            weights = real if weights is None else tf.cast(weights, tf.float32) * real
+            labels, logits, weights, real = (
+                tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], 0))
+                for tensor in (labels, logits, weights, real)
+            )
         losses = self.loss.call(labels, logits)
         weights = tf.ones_like(losses) if weights is None else tf.cast(weights, losses.dtype)
         if losses.shape.rank != weights.shape.rank:
@@ -281,14 +298,27 @@ class DistributedModel(keras.Model):
                 "The loss must give one value per weight. "
                 f"Received: losses of shape {losses.shape}, weights of shape {weights.shape}"
             )
-        return logits, losses, weights
+        return labels, logits, losses, weights, real
 
-    def _measure(self, labels, logits, losses, weights) -> dict:
+    def _of_packed(self, inputs: dict, labels, training: bool):
+        """Returns what the model gives for packed rows, as many texts a row as there are labels."""
+        if not hasattr(self.model, "packed"):
+            raise ValueError(
+                "Packed rows need a model that takes them, such as TextClassifier with its method packed. "
+                f"Received: {type(self.model).__name__}"
+            )
+        if labels.shape.rank is None or labels.shape.rank < 2:
+            raise ValueError(
+                "Packed rows need labels of shape (rows, texts, ...), as from data.make_dataset with a PackedPlan. "
+                f"Received: labels of shape {labels.shape}"
+            )
+        return self.model.packed(inputs, tf.shape(labels)[1], training=training)
+
+    def _measure(self, labels, logits, losses, weights, real) -> dict:
         """Updates the metrics by this replica's share and returns their values over all replicas."""
-        labels = labels[self.output_key] if isinstance(labels, dict) else labels
         self.loss_metric.update_state(losses, sample_weight=weights)
         for metric in self.step_metrics:
-            metric.update_state(labels, logits)
+            metric.update_state(labels, logits, sample_weight=real)
         for metric in self.weighted_step_metrics:
             metric.update_state(labels, logits, sample_weight=weights)
         context = tf.distribute.get_replica_context()

@@ -1,5 +1,6 @@
 """The training loop: `model.fit` from one validation to the next, with checkpoints, early stopping and resuming."""
 
+import contextlib
 import dataclasses
 import io
 import logging
@@ -187,7 +188,8 @@ class Fit:
 
     def _judge(self) -> None:
         started = time.monotonic()
-        measured = {name: float(value) for name, value in self.validate().items()}
+        with contextlib.nullcontext() if self.recipe.ema_decay is None else self.model.optimizer.averaged():
+            measured = {name: float(value) for name, value in self.validate().items()}
         values = self.logs
         self.write("validation", {f"epoch_{name}": v for name, v in measured.items()})
         self.write("train", {f"epoch_{name}": v for name, v in values.items()})
@@ -230,10 +232,11 @@ class Fit:
                 return None
 
         best = self._load(load)
-        if best is None:
-            return
-        state.restore(self.model, best.tensors, ("model",))
-        logger.info("took the weights of step %d, the best on the validation part", self.state.best_step)
+        if best is not None:
+            state.restore(self.model, best.tensors, ("model", "optimizer"))
+            logger.info("took the weights of step %d, the best on the validation part", self.state.best_step)
+        if self.recipe.ema_decay is not None:
+            self.model.optimizer.use_averages()
 
 
 class _Steps(keras.callbacks.Callback):

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import keras
 
 from keras_transformer import data, evaluation, losses, optimizers
 from keras_transformer.data.splitting import subset
+from keras_transformer.models import without_adapters
 from keras_transformer.pipelines import TextPipeline, load, score_rows
 from keras_transformer.pipelines.check_texts import choose_check_texts
 from keras_transformer.training import faults, judging, preparation, state
@@ -88,11 +90,12 @@ class Work:
             model = preparation.make_model(self.recipe, packer, len(self.splits.class_names))
         config = model.encoder.config
         logger.info(
-            "model: %s, %d layers of %d, %s parameters",
+            "model: %s, %d layers of %d, %s parameters, of which %s are trained",
             self.recipe.model.init,
             config.num_layers,
             config.hidden_dim,
             f"{model.count_params():,}",
+            f"{sum(math.prod(v.shape) for v in model.trainable_variables):,}",
         )
         return TextPipeline(model, packer, self.splits.class_names)
 
@@ -105,12 +108,7 @@ class Work:
         if len(part) < len(self.splits.train):
             logger.info("training on a part of the data: %d of %d texts", len(part), len(self.splits.train))
         rows = data.encode(pipeline.packer, part.texts, cache=self.token_cache)
-        plan = data.BatchPlan(
-            rows.lengths,
-            bucket_lengths=recipe.data.buckets(),
-            tokens_per_batch=recipe.train.tokens_per_batch,
-            seed=recipe.seed,
-        )
+        plan = preparation.make_plan(recipe, rows)
         together = recipe.train.accumulation_steps
         updates = updates_per_epoch(plan.steps_per_epoch, together)
         total = updates * recipe.train.epochs
@@ -134,6 +132,7 @@ class Work:
                     weight_decay=wanted.weight_decay,
                     layer_decay=wanted.layer_decay,
                     clip_norm=wanted.clip_norm,
+                    ema_decay=recipe.train.ema_decay,
                 ),
                 losses.for_kind(recipe.model.kind, label_smoothing=recipe.train.label_smoothing),
                 metrics=[_metric(recipe.model.kind)],
@@ -217,13 +216,11 @@ class Work:
         pipeline.save(self.folder.model)
 
     def _local_pipeline(self) -> TextPipeline:
-        """The pipeline with a model that predicts without the other workers."""
+        """The pipeline with a model that predicts without the other workers, and has no adapters."""
         pipeline = self.pipeline
-        if self.cluster.size == 1:
+        if self.cluster.size == 1 and self.recipe.train.lora_rank is None:
             return pipeline
-        model = type(pipeline.model).from_config(pipeline.model.get_config())
-        model.set_weights(pipeline.model.get_weights())
-        return TextPipeline(model, pipeline.packer, pipeline.class_names)
+        return TextPipeline(without_adapters(pipeline.model), pipeline.packer, pipeline.class_names)
 
     @functools.cached_property
     def saved(self) -> TextPipeline:

@@ -10,7 +10,7 @@ import numpy as np
 from keras_transformer import data, pretrained
 from keras_transformer.data.splitting import subset
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
-from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
+from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder, enable_lora, freeze
 from keras_transformer.text import (
     TextPacker,
     WordPieceTokenizer,
@@ -115,7 +115,7 @@ def make_model(recipe: Recipe, packer: TextPacker, num_outputs: int) -> TextClas
         `TextClassifier`.
 
     Raises:
-        ValueError: If weights, vocabulary and length do not fit each other.
+        ValueError: If weights, vocabulary and length do not fit each other, or there are fewer layers than are frozen.
     """
     wanted = recipe.model
     if wanted.init == "scratch":
@@ -139,9 +139,33 @@ def make_model(recipe: Recipe, packer: TextPacker, num_outputs: int) -> TextClas
             attention_dropout=wanted.attention_dropout,
             pooler=False if wanted.pooling == "mean" else None,
         )
-    return TextClassifier(
-        encoder, num_outputs=num_outputs, kind=wanted.kind, pooling=wanted.pooling, dropout=wanted.head_dropout
+    model = TextClassifier(
+        encoder,
+        num_outputs=num_outputs,
+        kind=wanted.kind,
+        pooling=wanted.pooling,
+        dropout=wanted.head_dropout,
+        trim_last_block=wanted.trim_last_block,
     )
+    limits = {"frozen_layers": encoder.config.num_layers, "lora_rank": encoder.config.hidden_dim - 1}
+    for name, most in limits.items():
+        if (getattr(recipe.train, name) or 0) > most:
+            raise ValueError(
+                f"train.{name} must be at most {most} with these weights. Received: {getattr(recipe.train, name)}"
+            )
+    if recipe.train.frozen_layers is not None:
+        freeze(model, recipe.train.frozen_layers)
+    if recipe.train.lora_rank is not None:
+        enable_lora(model, recipe.train.lora_rank)
+    return model
+
+
+def make_plan(recipe: Recipe, rows: data.TokenRows) -> data.BatchPlan | data.PackedPlan:
+    """Return which encoded texts make which batch."""
+    options = {"tokens_per_batch": recipe.train.tokens_per_batch, "seed": recipe.seed}
+    if recipe.data.packing:
+        return data.PackedPlan(rows.lengths, recipe.data.max_length, **options)
+    return data.BatchPlan(rows.lengths, recipe.data.buckets(), **options)
 
 
 def weigh(recipe: Recipe, examples: data.Examples) -> np.ndarray:

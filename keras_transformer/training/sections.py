@@ -24,6 +24,7 @@ class ModelRecipe:
         dropout: float in [0, 1), in the encoder. Default 0.1.
         attention_dropout: float in [0, 1), on attention probabilities. Default 0.0.
         head_dropout: float in [0, 1), before the output layer. Default 0.1.
+        trim_last_block: bool, with `pooling="first"` compute the last block for that token only. Default True.
         vocabulary_size: int, word pieces to learn. Default 16000. From here on: for `init="scratch"` only.
         hidden_dim: int, width. Default 128.
         num_layers: int, encoder blocks. Default 2.
@@ -39,6 +40,7 @@ class ModelRecipe:
     dropout: float = 0.1
     attention_dropout: float = 0.0
     head_dropout: float = 0.1
+    trim_last_block: bool = True
     vocabulary_size: int = 16000
     hidden_dim: int = 128
     num_layers: int = 2
@@ -84,6 +86,8 @@ class DataRecipe:
         head_fraction: float in [0, 1], with `"head_tail"` the share that is kept of the beginning. Default 0.25.
         stride: int or None, with `"windows"` the tokens from one window to the next. Default None: half a window.
         bucket_lengths: tuple of int, lengths that batches are padded to; those above `max_length` are dropped.
+        packing: bool, train on rows of `max_length` tokens with several whole texts in each, instead of texts padded to
+            the lengths above. Default False.
         lowercase: bool, for `init="scratch"` only (other starts obey their own tokenizer_config.json). Default True.
     """
 
@@ -102,6 +106,7 @@ class DataRecipe:
     head_fraction: float = 0.25
     stride: int | None = None
     bucket_lengths: tuple[int, ...] = (64, 128, 192, 256, 320, 384, 448, 512)
+    packing: bool = False
     lowercase: bool = True
 
     def __post_init__(self) -> None:
@@ -160,6 +165,11 @@ class TrainRecipe:
         epochs: int, passes over the training part. Default 2.
         tokens_per_batch: int, tokens of a step, padding included: `tokens_per_batch // length` texts. Default 8192.
         accumulation_steps: int, steps whose gradients make one update of the weights. Default 1.
+        frozen_layers: int or None, lowest encoder blocks that are not trained, nor are the embeddings then (0: only
+            these). Default None: all is trained.
+        lora_rank: int or None, train adapters of this rank on the attention instead of the encoder. Default None.
+        ema_decay: float in (0, 1) or None, judge and keep a running mean of the weights, in which those of an update
+            weigh so many times as much as those of the next one. Default None.
         label_smoothing: float in [0, 1). Default 0.0.
         class_weights: str, `"none"`, `"balanced"`, or `"name=weight,name=weight"` (others 1). Default `"none"`.
         validations_per_epoch: int, how often the validation part is scored. Default 1.
@@ -173,6 +183,9 @@ class TrainRecipe:
     epochs: int = 2
     tokens_per_batch: int = 8192
     accumulation_steps: int = 1
+    frozen_layers: int | None = None
+    lora_rank: int | None = None
+    ema_decay: float | None = None
     label_smoothing: float = 0.0
     class_weights: str = "none"
     validations_per_epoch: int = 1
@@ -186,6 +199,12 @@ class TrainRecipe:
         check_at_least("train.epochs", self.epochs, 1)
         check_at_least("train.tokens_per_batch", self.tokens_per_batch, 1)
         check_at_least("train.accumulation_steps", self.accumulation_steps, 1)
+        if self.frozen_layers is not None:
+            check_at_least("train.frozen_layers", self.frozen_layers, 0)
+        if self.lora_rank is not None:
+            check_at_least("train.lora_rank", self.lora_rank, 1)
+        if self.ema_decay is not None:
+            check_between("train.ema_decay", self.ema_decay, 0.0, 1.0, "()")
         check_between("train.label_smoothing", self.label_smoothing, 0.0, 1.0, "[)")
         check_at_least("train.validations_per_epoch", self.validations_per_epoch, 1)
         check_choice("train.monitor", self.monitor, ("auto", "accuracy", "loss"))

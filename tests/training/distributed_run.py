@@ -14,7 +14,14 @@ import tensorflow as tf
 
 from keras_transformer import losses, optimizers
 from keras_transformer.layers import AttentionConfig, Dropout, FeedForwardConfig
-from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
+from keras_transformer.models import (
+    EncoderConfig,
+    TextClassifier,
+    TransformerEncoder,
+    enable_lora,
+    freeze,
+    without_adapters,
+)
 from keras_transformer.training import strategies
 from keras_transformer.training.distributed import DistributedModel
 
@@ -47,7 +54,9 @@ def dataset(parts: list) -> tf.data.Dataset:
     )
 
 
-def build(strategy, steps: int, dropout: float = 0.0, **compile_options) -> DistributedModel:
+def build(
+    strategy, steps: int, dropout: float = 0.0, frozen=None, rank=None, ema_decay=None, **compile_options
+) -> DistributedModel:
     """Returns a compiled model; every process draws the same weights."""
     keras.utils.set_random_seed(3)
     config = EncoderConfig(
@@ -62,9 +71,13 @@ def build(strategy, steps: int, dropout: float = 0.0, **compile_options) -> Dist
     )
     with strategy.scope():
         model = TextClassifier(TransformerEncoder(config), num_outputs=3, dropout=dropout)
+        if frozen is not None:
+            freeze(model, frozen)
+        if rank is not None:
+            enable_lora(model, rank)
         distributed = DistributedModel(model, examples_per_step=8.0)
         distributed.compile(
-            optimizers.create(model, 3e-3, steps, layer_decay=0.9, clip_norm=CLIP_NORM),
+            optimizers.create(model, 3e-3, steps, layer_decay=0.9, clip_norm=CLIP_NORM, ema_decay=ema_decay),
             losses.for_kind("single_label", label_smoothing=0.1),
             metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("weighted_accuracy")],
@@ -143,6 +156,19 @@ def run_accumulated(strategy, output: pathlib.Path, together: int = TOGETHER) ->
     )
 
 
+def run_partly(strategy, output: pathlib.Path) -> None:
+    """Trains a model of which most is frozen, and writes all its weights and the means of those that are trained."""
+    distributed = build(strategy, 14, frozen=1, rank=2, ema_decay=0.8)
+    before = {f"before/{v.path}": v.numpy() for v in distributed.model.weights}
+    distributed.fit(dataset(batches(7, seed=2)), epochs=2, verbose=0, shuffle=False)
+    trained = {f"weights/{v.path}": v.numpy() for v in distributed.model.weights}
+    plain = without_adapters(distributed.model)
+    trained |= {f"weights/plain/{v.path}": v.numpy() for v in plain.weights}
+    with distributed.optimizer.averaged():
+        averages = {f"weights/mean/{v.path}": v.numpy() for v in distributed.model.trainable_variables}
+    np.savez(output, **before, **trained, **averages)
+
+
 def dropped(strategy) -> np.ndarray:
     """Returns where two calls of a dropout leave ones, boolean (local replicas, 2, 10000)."""
     with strategy.scope():
@@ -209,6 +235,8 @@ def main(folder: pathlib.Path, steps: int, steps_per_execution: int = 1) -> None
     run_accumulated(strategies.create("one_device"), folder / "at_once.npz", together=1)
     run_accumulated(strategies.create("one_device"), folder / "accumulated_one_device.npz")
     run_accumulated(mirrored, folder / "accumulated_mirrored.npz")
+    run_partly(strategies.create("one_device"), folder / "partly_one_device.npz")
+    run_partly(mirrored, folder / "partly_mirrored.npz")
     np.savez(folder / "dropped.npz", one=dropped(strategies.create("one_device")), two=dropped(mirrored))
     (folder / "refusals.json").write_text(json.dumps(refusals(mirrored)))
 

@@ -77,6 +77,19 @@ def assert_trained_as_at_once(large, added):
     _assert_same_weights(large, added)
 
 
+def test_frozen_layers_adapters_and_averages_are_those_of_one_device(runs, folder):
+    one, two = (dict(np.load(folder / f"partly_{name}.npz")) for name in ("one_device", "mirrored"))
+    _assert_same_weights(one, two)
+    names = {n.removeprefix("before/") for n in one if n.startswith("before/")}
+    moved = {n for n in names if not np.array_equal(two[f"weights/{n}"], two[f"before/{n}"])}
+    adapters = {n for n in names if "lora" in n}
+    assert len(adapters) == 8
+    assert moved == adapters | {"head/kernel", "head/bias"}
+    means = {n.removeprefix("weights/mean/") for n in two if n.startswith("weights/mean/")}
+    assert means == moved
+    assert not any(np.array_equal(two[f"weights/{n}"], two[f"weights/mean/{n}"]) for n in means)
+
+
 def test_metrics_are_those_of_the_whole_batch_on_two_replicas(runs):
     one, two = runs
     for name in (n for n in one if n.startswith(("measured/", "history/"))):

@@ -63,7 +63,9 @@ def make_fit(folder, epochs=2, validations=None, dropout=0.1, checkpoint_steps=1
     keras.utils.set_random_seed(5)
     model = DistributedModel((make_bag if bag else make_transformer)(dropout), examples_per_step=count / updates)
     model.compile(
-        optimizers.create(model.model, learning_rate=1e-2, total_steps=epochs * updates),
+        optimizers.create(
+            model.model, learning_rate=1e-2, total_steps=epochs * updates, ema_decay=options.get("ema_decay")
+        ),
         losses.for_kind("single_label"),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         accumulation_steps=together,
