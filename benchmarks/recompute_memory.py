@@ -8,7 +8,6 @@ step needs: activations and gradients. Linux only.
 """
 
 import dataclasses
-import pathlib
 import statistics
 import time
 
@@ -21,19 +20,12 @@ STEPS = 2
 CONTESTANTS = ("kept", "recomputed", "kept_compiled", "recomputed_compiled")
 
 
-def resident(field: str) -> int:
-    """Returns a figure of this process in bytes: VmRSS, resident now, or VmHWM, the peak of it."""
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"Linux is needed to measure memory. Received: no {field} in /proc/self/status")
-
-
 def prepare(contestant: str, size: libraries.Size, length: int):
     """Returns what a process of a contestant does with its one case."""
     import keras
 
     from keras_transformer import losses, models
+    from keras_transformer.plan.process import reset_peak, resident
     from keras_transformer.training.distributed import DistributedModel
 
     config = dataclasses.replace(libraries.our_config(size), recompute=contestant.startswith("recomputed"))
@@ -52,8 +44,8 @@ def prepare(contestant: str, size: libraries.Size, length: int):
     def measure(calls: int) -> dict:
         step(libraries.Batch.draw(size, 2, 8))
         batch = libraries.Batch.draw(size, BATCH, length)
-        pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-        before = resident("VmRSS")
+        reset_peak()
+        before = resident()
         seconds = []
         for _ in range(calls):
             started = time.perf_counter()

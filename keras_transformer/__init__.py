@@ -21,6 +21,7 @@ _MODULES = (
     "ops",
     "optimizers",
     "pipelines",
+    "plan",
     "pretrained",
     "text",
     "training",

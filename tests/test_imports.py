@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "pretrained": {"models", "text"},
     "generation": {"ops", "models", "text"},
     "explain": {"ops", "models", "text"},
+    "plan": {"ops", "layers", "models", "losses", "optimizers", "pretrained"},
     "pipelines": _BELOW_PIPELINES,
     "evaluation": {"data"},
     "training": _BELOW_PIPELINES | {"pipelines", "evaluation"},
