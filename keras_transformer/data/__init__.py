@@ -3,6 +3,7 @@
 Names of the input pipeline load TensorFlow when they are first used; the rest needs only NumPy.
 """
 
+from keras_transformer.data.curriculum import Curriculum, shorten
 from keras_transformer.data.examples import Examples, Splits, fingerprint
 from keras_transformer.data.labels import encode_labels
 from keras_transformer.data.markup import remove_markup, text_key
@@ -17,6 +18,7 @@ from keras_transformer.data.weights import class_weights, example_weights
 
 __all__ = [
     "BatchPlan",
+    "Curriculum",
     "Examples",
     "PackedPlan",
     "Splits",
@@ -34,5 +36,6 @@ __all__ = [
     "pool_windows",
     "predict_in_order",
     "remove_markup",
+    "shorten",
     "text_key",
 ]

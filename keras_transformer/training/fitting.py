@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import logging
 import os
@@ -75,6 +76,7 @@ class Fit:
         checkpoint_steps: int, steps between checkpoints within an epoch.
         log_seconds: float, seconds between progress lines where there is no terminal.
         cluster: `Cluster`, or None if this process trains alone.
+        curriculum: `data.Curriculum` over the rows and the plan, or None: texts are whole from the first step on.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Fit:
         checkpoint_steps: int = 100,
         log_seconds: float = 30.0,
         cluster: Cluster | None = None,
+        curriculum: data.Curriculum | None = None,
     ) -> None:
         self.cluster = cluster or Cluster(model.distribute_strategy)
         self.model = model
@@ -105,7 +108,9 @@ class Fit:
         self.writers = writers
         self.checkpoint_steps = checkpoint_steps
         stream = None if self.cluster.is_chief else open(os.devnull, "w")
-        self.bar = ProgressBar(plan.steps_per_epoch * recipe.epochs, plan.steps_per_epoch, log_seconds, stream)
+        self.curriculum = curriculum
+        work = None if curriculum is None else curriculum.work()
+        self.bar = ProgressBar(plan.steps_per_epoch * recipe.epochs, plan.steps_per_epoch, log_seconds, stream, work)
         self.state = TrainState()
         self.logs: dict[str, float] = {}
         self.pending_metrics: Mapping[str, np.ndarray] | None = None
@@ -166,11 +171,10 @@ class Fit:
     def _segment(self, stop: "_Stop") -> None:
         """Train to the next validation, score it, and write a checkpoint of what it says."""
         end = next(step for step in self.boundaries() if step > self.state.step)
-        dataset = data.make_dataset(*self.examples, self.plan, epoch=self.state.epoch, start_step=self.state.step)
         started = time.monotonic()
         self.bar.resume()
         self.model.fit(
-            dataset.take(end - self.state.step),
+            self._batches(end),
             initial_epoch=self.state.epoch,
             epochs=self.state.epoch + 1,
             callbacks=[_Steps(self, end, stop)],
@@ -185,6 +189,18 @@ class Fit:
         if self.state.step == self.plan.steps_per_epoch:
             self.state.epoch, self.state.step = self.state.epoch + 1, 0
         self.save()
+
+    def _batches(self, end: int) -> Any:
+        """Return the batches from the present step of the epoch to `end`."""
+        rows, labels, weights = self.examples
+        epoch, start = self.state.epoch, self.state.step
+        if self.curriculum is None:
+            return data.make_dataset(rows, labels, weights, self.plan, epoch, start).take(end - start)
+        parts = [
+            data.make_dataset(short, labels, weights, plan, epoch, first).take(stop - first)
+            for short, plan, first, stop in self.curriculum.parts(epoch, start, end)
+        ]
+        return functools.reduce(lambda dataset, part: dataset.concatenate(part), parts)
 
     def _judge(self) -> None:
         started = time.monotonic()

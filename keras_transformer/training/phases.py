@@ -164,6 +164,7 @@ class Work:
             self.checkpoint_steps,
             self.log_seconds,
             self.cluster,
+            preparation.make_curriculum(recipe, pipeline.packer, rows, plan),
         )
 
     def help(self) -> None:

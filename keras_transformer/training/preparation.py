@@ -168,6 +168,25 @@ def make_plan(recipe: Recipe, rows: data.TokenRows) -> data.BatchPlan | data.Pac
     return data.BatchPlan(rows.lengths, recipe.data.buckets(), **options)
 
 
+def make_curriculum(
+    recipe: Recipe, packer: TextPacker, rows: data.TokenRows, plan: data.BatchPlan
+) -> data.Curriculum | None:
+    """Return the stages in which the texts are cut, or None if they are whole from the first step on.
+
+    Args:
+        recipe: `Recipe`.
+        packer: `TextPacker` that made the rows.
+        rows: `data.TokenRows` of the training.
+        plan: `data.BatchPlan` over them.
+    """
+    stages = recipe.train.length_stages()
+    if not stages:
+        return None
+    head_fraction = recipe.data.head_fraction if recipe.data.truncation == "head_tail" else 1.0
+    frame = (len(packer.frame.before), len(packer.frame.after))
+    return data.Curriculum(rows, plan, stages, recipe.train.epochs, head_fraction, frame)
+
+
 def weigh(recipe: Recipe, examples: data.Examples) -> np.ndarray:
     """Return the weight of every text, that of its class: float32 of shape (texts,), of mean one.
 

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from keras_transformer.training.run_folder import format_seconds
@@ -95,6 +95,8 @@ class ProgressBar:
         steps_per_epoch: int.
         interval: float, seconds between lines where the output is no terminal. Default 30.
         stream: text stream. Default `sys.stderr`.
+        work: cost of the first 0, 1, 2 .. `total_steps` steps in any unit, by which the time left is reckoned. Default
+            None: all steps cost the same.
 
     Example:
 
@@ -111,12 +113,18 @@ class ProgressBar:
     """
 
     def __init__(
-        self, total_steps: int, steps_per_epoch: int, interval: float = 30.0, stream: TextIO | None = None
+        self,
+        total_steps: int,
+        steps_per_epoch: int,
+        interval: float = 30.0,
+        stream: TextIO | None = None,
+        work: Sequence[float] | None = None,
     ) -> None:
         self.total_steps = total_steps
         self.steps_per_epoch = steps_per_epoch
         self._line = StatusLine(interval, stream)
-        self._steps = 0
+        self._work = range(total_steps + 1) if work is None else work
+        self._done = 0.0
         self._examples = 0
         self._seconds = 0.0
         self._before: float | None = None
@@ -138,7 +146,7 @@ class ProgressBar:
         now = time.monotonic()
         if self._before is not None:
             self._seconds += now - self._before
-            self._steps += 1
+            self._done += float(self._work[step] - self._work[step - 1])
             self._examples += examples
         self._before, self._started = now, True
         if self._line.due():
@@ -150,8 +158,8 @@ class ProgressBar:
         epoch, epochs = (step - 1) // self.steps_per_epoch + 1, -(-self.total_steps // self.steps_per_epoch)
         parts = [f"epoch {epoch}/{epochs} {_bar(in_epoch, self.steps_per_epoch)}"]
         parts += [f"{name} {value:.4f}" for name, value in values.items()]
-        if self._steps >= 1 and self._seconds > 0:
-            left = (self.total_steps - step) * self._seconds / self._steps
+        if self._done > 0 and self._seconds > 0:
+            left = float(self._work[self.total_steps] - self._work[step]) * self._seconds / self._done
             parts += [f"{self._examples / self._seconds:.1f} examples/s", f"{format_seconds(left)} left"]
         return "  ".join(parts)
 

@@ -60,6 +60,17 @@ class Recipe:
                 "train.tokens_per_batch must be at least data.max_length, so that one text fits. "
                 f"Received: tokens_per_batch={self.train.tokens_per_batch}, max_length={self.data.max_length}"
             )
+        stages = self.train.length_stages()
+        if stages and stages[-1][0] >= self.data.max_length:
+            raise ValueError(
+                "The lengths of train.length_curriculum must be below data.max_length. "
+                f"Received: {stages[-1][0]}, max_length={self.data.max_length}"
+            )
+        if stages and (self.data.truncation == "windows" or self.data.packing):
+            raise ValueError(
+                "train.length_curriculum cuts rows of one text: use data.truncation=head or head_tail without packing. "
+                f"Received: truncation={self.data.truncation}, packing={self.data.packing}"
+            )
         if self.model.kind != "single_label" and self.train.class_weights != "none":
             raise ValueError(
                 "train.class_weights is for model.kind=single_label: other texts have no single class. "

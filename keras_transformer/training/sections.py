@@ -1,6 +1,7 @@
 """The sections of a Recipe: model, data, optimizer, train, judge, export; each checks its own ranges."""
 
 import dataclasses
+import itertools
 
 from keras_transformer.training.fields import check_at_least, check_between, check_choice
 
@@ -170,6 +171,8 @@ class TrainRecipe:
         lora_rank: int or None, train adapters of this rank on the attention instead of the encoder. Default None.
         ema_decay: float in (0, 1) or None, judge and keep a running mean of the weights, in which those of an update
             weigh so many times as much as those of the next one. Default None.
+        length_curriculum: tuple of str `"LENGTH:UNTIL"`, cut texts to LENGTH tokens until the share UNTIL of all steps
+            is done; both ascend, and after the last one texts are whole. Default empty.
         label_smoothing: float in [0, 1). Default 0.0.
         class_weights: str, `"none"`, `"balanced"`, or `"name=weight,name=weight"` (others 1). Default `"none"`.
         validations_per_epoch: int, how often the validation part is scored. Default 1.
@@ -186,6 +189,7 @@ class TrainRecipe:
     frozen_layers: int | None = None
     lora_rank: int | None = None
     ema_decay: float | None = None
+    length_curriculum: tuple[str, ...] = ()
     label_smoothing: float = 0.0
     class_weights: str = "none"
     validations_per_epoch: int = 1
@@ -210,6 +214,26 @@ class TrainRecipe:
         check_choice("train.monitor", self.monitor, ("auto", "accuracy", "loss"))
         if self.patience is not None:
             check_at_least("train.patience", self.patience, 1)
+        stages = self.length_stages()
+        for (length, until), (longer, later) in itertools.pairwise([(2, 0.0), *stages, (1 << 30, 1.0)]):
+            if not (length < longer and until < later):  # also refuses NaN
+                raise ValueError(
+                    "train.length_curriculum must be LENGTH:UNTIL,LENGTH:UNTIL with lengths that ascend from 3 and "
+                    f"shares that ascend between 0 and 1. Received: {','.join(self.length_curriculum)}"
+                )
+
+    def length_stages(self) -> tuple[tuple[int, float], ...]:
+        """Return the length and the end, as a share of all steps, of each stage of `length_curriculum`."""
+        stages = []
+        for text in self.length_curriculum:
+            length, _, until = text.partition(":")
+            try:
+                stages.append((int(length), float(until)))
+            except ValueError as error:
+                raise ValueError(
+                    f"train.length_curriculum must have the form LENGTH:UNTIL, such as 128:0.5. Received: {text!r}"
+                ) from error
+        return tuple(stages)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,9 @@ def make_bag(dropout):
     return keras.Model(inputs, {"logits": keras.layers.Dense(2, name="head")(dropped)})
 
 
-def make_fit(folder, epochs=2, validations=None, dropout=0.1, checkpoint_steps=100, count=16, bag=True, **options):
+def make_fit(
+    folder, epochs=2, validations=None, dropout=0.1, checkpoint_steps=100, count=16, bag=True, stages=(), **options
+):
     """A Fit of a tiny model; `validations` replaces the real validation by a list of its results."""
     rows, labels = make_rows(count)
     plan = data.BatchPlan(rows.lengths, BUCKETS, tokens_per_batch=60, seed=1)
@@ -91,6 +93,7 @@ def make_fit(folder, epochs=2, validations=None, dropout=0.1, checkpoint_steps=1
         CheckpointStore(folder / "checkpoints"),
         {name: ScalarWriter(folder / "logs" / name) for name in ("train", "validation")},
         checkpoint_steps,
+        curriculum=data.Curriculum(rows, plan, stages, epochs) if stages else None,
     )
 
 

@@ -10,7 +10,7 @@ from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
 from keras_transformer.training import DistributedModel
 from tests.training.test_distributed import _data, _dataset, _distributed, _linear
-from tests.training.test_fitting import make_fit, result
+from tests.training.test_fitting import Killed, make_fit, result
 
 BLOCKS = 3
 
@@ -164,3 +164,58 @@ def test_the_averages_are_judged_and_kept(tmp_path):
     again.run()
     for first, second in zip(fit.model.model.get_weights(), again.model.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+STAGES = [(4, 0.3), (6, 0.55)]
+
+
+def shapes_of(fit):
+    """Lengths of the batches that the model was given."""
+    seen, own = [], fit._batches
+
+    def batches(end):
+        return own(end).map(lambda inputs, *rest: (_note(seen, inputs), *rest))
+
+    fit._batches = batches
+    return seen
+
+
+def _note(seen, inputs):
+    note = tf.py_function(lambda x: seen.append(x.shape[1]), [inputs["token_ids"]], [])
+    with tf.control_dependencies([note] if note is not None else []):
+        return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+def test_the_loop_takes_short_texts_first(tmp_path):
+    fit = make_fit(tmp_path, stages=STAGES, patience=None)
+    per_epoch = fit.plan.steps_per_epoch
+    seen = shapes_of(fit)
+    fit.run()
+    limits = [fit.curriculum.length(step) or 12 for step in range(2 * per_epoch)]
+    buckets = [fit.plan.batch(*divmod(step, per_epoch))[0] for step in range(2 * per_epoch)]
+    assert seen == [min(limit, bucket) for limit, bucket in zip(limits, buckets, strict=True)]
+    assert len(set(limits)) == 3
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_averages_and_stages_go_on_after_a_kill(at, tmp_path, monkeypatch):
+    options = {"stages": STAGES, "ema_decay": 0.8, "patience": None, "checkpoint_steps": 1, "validations_per_epoch": 2}
+    whole = make_fit(tmp_path / "whole", **options)
+    expected = whole.run()
+
+    def die(point):
+        if point == f"step:{at}":
+            raise Killed
+
+    monkeypatch.setattr("keras_transformer.training.faults.reach", die)
+    with pytest.raises(Killed):
+        make_fit(tmp_path / "killed", **options).run()
+    monkeypatch.undo()
+    resumed = make_fit(tmp_path / "killed", **options)
+    assert resumed.run().epochs == expected.epochs
+    last, found = whole.store.load_latest().tensors, resumed.store.load_latest().tensors
+    assert any("average" in name for name in last)
+    for name in (n for n in last if not n.startswith("metrics/")):
+        np.testing.assert_array_equal(found[name], last[name], err_msg=name)
+    for a, b in zip(whole.model.model.get_weights(), resumed.model.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
