@@ -1,16 +1,21 @@
 """Frozen layers, adapters and averaged weights while a model trains: less work, the right weights, and resuming."""
 
+import json
+import signal
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_transformer
 from keras_transformer import losses, models, optimizers
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
-from keras_transformer.training import DistributedModel
+from keras_transformer.training import DistributedModel, RunFolder
 from tests.training.test_distributed import _data, _dataset, _distributed, _linear
 from tests.training.test_fitting import Killed, make_fit, result
+from tests.training.test_train_main import TINY, command, in_process, one_line, same_result, write_reviews
 
 BLOCKS = 3
 
@@ -219,3 +224,73 @@ def test_averages_and_stages_go_on_after_a_kill(at, tmp_path, monkeypatch):
         np.testing.assert_array_equal(found[name], last[name], err_msg=name)
     for a, b in zip(whole.model.model.get_weights(), resumed.model.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+EVERYTHING = [
+    *TINY,
+    "--num_layers=2",
+    "--set=train.accumulation_steps=3",
+    "--set=train.ema_decay=0.7",
+    "--set=train.frozen_layers=1",
+    "--set=train.lora_rank=4",
+    "--set=train.length_curriculum=6:0.2,12:0.6",
+    "--set=export.formats=",
+    "--deterministic",
+]
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    return write_reviews(tmp_path_factory.mktemp("data") / "reviews.csv")
+
+
+@pytest.fixture(scope="module")
+def finished(reviews, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    process = command(*EVERYTHING, f"--data={reviews}", f"--run_dir={folder}")
+    assert process.returncode == 0, process.stderr
+    return folder, process
+
+
+def test_one_command_takes_them_all_and_leaves_a_plain_model(finished):
+    folder, process = finished
+    # 4 projections of 16 by 16 with adapters of rank 4 in the upper block, and the head.
+    assert f"of which {4 * 2 * 16 * 4 + 16 * 2 + 2} are trained" in process.stderr
+    assert "8 steps an epoch, 24 in all, in 9 updates" in process.stderr
+    loaded = keras_transformer.load(folder / "model").model
+    assert not any("lora" in w.path for w in loaded.weights)
+    assert len(loaded.trainable_weights) == len(loaded.weights)
+    last = RunFolder(folder).checkpoints.load_latest()
+    trained = json.loads((folder / "run.json").read_text())["training"]
+    assert (trained["steps"], last.step) == (24, 24)
+    base = {n: t for n, t in last.tensors.items() if n.startswith("model/") and n.endswith("/kernel")}
+    assert len(base) == 2 * 6 + 1
+    saved = [w.numpy() for w in loaded.weights if w.path.endswith("/kernel")]
+    same = [np.array_equal(a, b) for a, b in zip(base.values(), saved, strict=True)]
+    # Of the upper block the four projections are merged, and the head is an average.
+    assert same == [True] * 6 + [False] * 4 + [True] * 2 + [False]
+
+
+@pytest.mark.slow
+def test_killed_with_all_of_them_a_run_ends_with_the_same_weights(reviews, finished, tmp_path):
+    arguments = [*EVERYTHING, f"--data={reviews}", f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1"]
+    for point in ("step:5", "checkpoint:14"):
+        process = command(*arguments, kill_at=point)
+        assert process.returncode == -signal.SIGKILL, process.stderr
+    process = command(*arguments)
+    assert process.returncode == 0, process.stderr
+    assert "going on from the checkpoint of step 11 of 24" in process.stderr
+    assert same_result(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("frozen_layers=3", "train.frozen_layers must be at most 2"),
+        ("lora_rank=16", "train.lora_rank must be at most 15"),
+    ],
+)
+def test_more_than_the_model_has_is_one_line(setting, message, reviews, tmp_path, capfd):
+    arguments = [*TINY, "--num_layers=2", f"--data={reviews}", f"--run_dir={tmp_path / 'x'}"]
+    assert in_process(*arguments, f"--set=train.{setting}") == 1
+    one_line(capfd, message)
