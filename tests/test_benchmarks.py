@@ -68,6 +68,20 @@ def test_recompute_memory_compares_both_ways(tmp_path):
     assert result["summary"]["recomputed_to_kept"]["seconds"] > 0
 
 
+def test_padding_counts_what_the_plans_make(tmp_path):
+    output = tmp_path / "padding.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "padding.py"), "--reviews=150", f"--output={output}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(output.read_text(encoding="utf-8"))
+    for case in result["cases"].values():
+        packing, buckets, limit = (case[name] for name in ("packing", "buckets", "limit"))
+        assert 1 / packing["tokens_per_real_token"] == pytest.approx(packing["fill_rate"]["most"], abs=0.05)
+        assert 1 < buckets["tokens_per_real_token"] < limit["tokens_per_real_token"]
+        assert packing["gigaflops_per_text_first_token"] < packing["gigaflops_per_text"]
+    assert result["cases"]["sentences_128"]["packing"]["gigaflops_per_text"] < 3
+
+
 @pytest.mark.parametrize("name", libraries.SIZES)
 def test_sizes_are_those_of_the_presets(name):
     from keras_transformer import models
