@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         model.add_argument(f"--{name}", type=int, metavar="N", help="instead of the model's")
     model.add_argument("--position", metavar="SCHEME", help="position scheme instead of the model's")
     model.add_argument("--outputs", type=int, default=2, metavar="N", help="classes of an encoder (default: 2)")
+    model.add_argument("--pooling", default="mean", metavar="HOW", help="of an encoder: mean (default), or first token")
 
     step = parser.add_argument_group("step")
     step.add_argument("--batch", type=int, metavar="N", help="texts in a step of one machine")
@@ -111,6 +112,7 @@ def _run(options: argparse.Namespace) -> None:
             recompute=options.recompute or None,
             optimizer=options.optimizer,
             outputs=options.outputs,
+            pooling=options.pooling,
             tokens=tokens,
         )
 

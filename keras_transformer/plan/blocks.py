@@ -11,7 +11,13 @@ from keras_transformer.plan.work import Kept, Pass, Product, Work
 _KEPT_BY_PLAIN = {"linear": 0, "relu": 1, "gelu": 3, "gelu_tanh": 4, "silu": 1, "tanh": 1}
 
 
-def block(config: TransformerConfig, examples: int, length: int, encoder_length: int | None = None) -> Work:
+def block(
+    config: TransformerConfig,
+    examples: int,
+    length: int,
+    encoder_length: int | None = None,
+    queries: int | None = None,
+) -> Work:
     """Returns the forward work of one block.
 
     Args:
@@ -19,6 +25,7 @@ def block(config: TransformerConfig, examples: int, length: int, encoder_length:
         examples: Number of rows of the batch.
         length: Tokens in each.
         encoder_length: Tokens of the encoder's output, for a block with cross-attention; None without.
+        queries: Tokens of each row for which the block is computed, which attend to all; None means all.
 
     Returns:
         `Work` of the block.
@@ -33,18 +40,12 @@ def block(config: TransformerConfig, examples: int, length: int, encoder_length:
         assert work.flops == 2 * 2 * 128 * parameters + 2 * 2 * 2 * 128 * 128 * 768
         ```
     """
-    tokens = examples * length
-    parts = [_attention(config, examples, length, length)]
+    tokens = examples * (queries or length)
+    parts = [_attention(config, examples, queries or length, length)]
     if isinstance(config, DecoderConfig) and config.cross_attention:
         parts.append(_attention(config, examples, length, encoder_length or length, crossing=True))
     parts.append(_feed_forward(config, tokens))
     return Work.sum([*parts, *(_residual(config, tokens) for _ in parts)])
-
-
-def dense(config: TransformerConfig, rows: int, inner: int, columns: int, activation: str = "linear") -> Work:
-    """Returns the work of a projection of attention or feed-forward network, without what its input keeps."""
-    biased = config.attention.use_bias if activation == "linear" else config.feed_forward.use_bias
-    return projection(rows, inner, columns, activation, biased)
 
 
 def projection(rows: int, inner: int, columns: int, activation: str, biased: bool) -> Work:
@@ -77,12 +78,13 @@ def _attention(config: TransformerConfig, examples: int, length: int, key_length
     q, k = tokens * heads * width, key_tokens * key_heads * width
     scores = examples * heads * length * key_length
     groups, rows = examples * key_heads, heads // key_heads * length
-    parts = [
-        dense(config, tokens, hidden, heads * width),
-        dense(config, key_tokens, hidden, key_heads * width),
-        dense(config, key_tokens, hidden, key_heads * width),
-        dense(config, tokens, heads * width, hidden),
+    sides = [
+        (tokens, hidden, heads * width),
+        (key_tokens, hidden, key_heads * width),
+        (key_tokens, hidden, key_heads * width),
+        (tokens, heads * width, hidden),
     ]
+    parts = [projection(*side, "linear", attention.use_bias) for side in sides]
     products = [Product(groups, rows, width, key_length), Product(groups, rows, key_length, width)]
     passes = [
         Pass("cast", tokens * hidden, True),
@@ -104,6 +106,8 @@ def _attention(config: TransformerConfig, examples: int, length: int, key_length
         passes.append(Pass("dropout", scores, True))
         kept.append(Kept("attention weights", scores, True))
     if not crossing:
+        if length != key_length:
+            kept.append(Kept("inputs of products", key_tokens * hidden, True))
         scheme = config.position
         if scheme.scheme == "rotary":
             passes.append(Pass("add", 3 * (q + k)))

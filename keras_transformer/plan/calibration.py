@@ -4,7 +4,7 @@ import dataclasses
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from keras_transformer.plan import reference_step
@@ -50,29 +50,24 @@ def calibrate(name: str = "here", seconds: float = _SECONDS) -> Machine:
         )
 
     def clock(call: Callable[[], Any]) -> float:
-        return fastest(call, seconds)
+        return median_seconds(call, seconds)
 
     # First, while nothing else has been loaded: it tells the memory of the libraries, too.
     overheads = reference_step.overheads(clock)
-    rates, bandwidths = {}, []
-    for dtype in ("float32", "bfloat16"):
-        rates[dtype], bandwidth = _fit(_PRODUCTS, [_product_seconds(p, dtype, clock) for p in _PRODUCTS], dtype)
-        bandwidths.append(bandwidth)
+    rates = _products(clock)
     passes = _passes(clock)
     machine = Machine(
         name=name,
-        float32_flops=rates["float32"],
-        bfloat16_flops=rates["bfloat16"],
+        **rates,
         memory_bandwidth=PASSES["add"][0] * FLOAT / passes["add"][0],
         memory=_memory(),
-        product_bandwidth=statistics.median(bandwidths),
         passes=passes,
         **overheads,
     )
     return dataclasses.replace(machine, step_factor=reference_step.factors(machine, clock))
 
 
-def fastest(call: Callable[[], Any], seconds: float) -> float:
+def median_seconds(call: Callable[[], Any], seconds: float) -> float:
     """Returns the median seconds of calls, of as many as fit; the first two do not count."""
     call()
     call()
@@ -85,16 +80,23 @@ def fastest(call: Callable[[], Any], seconds: float) -> float:
     return statistics.median(taken)
 
 
-def _fit(products: Sequence[Product], seconds: Sequence[float], dtype: str) -> tuple[float, float]:
-    """Returns the rate of the arithmetic and the bandwidth that explain the seconds best, relative to each."""
+def _products(clock: Clock) -> dict[str, float]:
+    """Returns the rates of the arithmetic and the bandwidth that explain the seconds of all products best."""
     import numpy as np
 
-    size = LOW if dtype == "bfloat16" else FLOAT
-    rows = np.array([[p.flops / t, p.values * size / t] for p, t in zip(products, seconds, strict=True)])
-    (per_flop, per_byte), *_ = np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)
-    if per_byte <= 0 or per_flop <= 0:  # noise: then the arithmetic explains all
-        per_flop, per_byte = 1 / np.median(rows[:, 0]), 1e-15
-    return 1 / float(per_flop), 1 / float(per_byte)
+    rows, sizes = [], {"float32": FLOAT, "bfloat16": LOW}
+    for column, (dtype, size) in enumerate(sizes.items()):
+        for product in _PRODUCTS:
+            row = [0.0, 0.0, product.values * size]
+            row[column] = product.flops
+            rows.append(np.array(row) / _product_seconds(product, dtype, clock))
+    rows = np.array(rows)
+    # Each product should come to 1: relative errors count.
+    found, *_ = np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)
+    if (found <= 0).any():  # noise: then the arithmetic explains all
+        found = np.array([*(1 / np.median(rows[rows[:, i] > 0, i]) for i in range(2)), 1e-15])
+    float32, bfloat16, byte = (float(value) for value in found)
+    return {"float32_flops": 1 / float32, "bfloat16_flops": 1 / bfloat16, "product_bandwidth": 1 / byte}
 
 
 def _product_seconds(product: Product, dtype: str, clock: Clock) -> float:

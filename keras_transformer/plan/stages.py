@@ -4,6 +4,7 @@ import dataclasses
 
 from keras_transformer.layers.parts import check_positive
 from keras_transformer.models import DecoderConfig, EncoderConfig, EncoderDecoderConfig, TransformerConfig
+from keras_transformer.models.tasks import POOLING
 from keras_transformer.plan.blocks import block, projection
 from keras_transformer.plan.work import Kept, Pass, Product, Stage, Work
 
@@ -60,7 +61,8 @@ def stages(config: AnyConfig, batch: Batch, outputs: int = 2, pooling: str = "me
         config: What the model is.
         batch: What it computes.
         outputs: Number of outputs of an encoder's head. Default 2.
-        pooling: "mean" or "first", of an encoder's head. Default "mean".
+        pooling: "mean" or "first", of an encoder's head; with "first" the last block is computed for that token only.
+            Default "mean".
 
     Returns:
         List of `Stage`.
@@ -85,7 +87,10 @@ def stages(config: AnyConfig, batch: Batch, outputs: int = 2, pooling: str = "me
         decoder = _body(config.decoder, batch.examples, batch.target_length or batch.length, batch.length, "decoder ")
         return [*encoder, *decoder, _logits(config.decoder, batch.target_tokens)]
     _check_length(config, batch.length)
-    body = _body(config, batch.examples, batch.length, None)
+    if pooling not in POOLING:
+        raise ValueError(f"pooling must be one of {', '.join(POOLING)}. Received: {pooling!r}")
+    trims = isinstance(config, EncoderConfig) and pooling == "first"
+    body = _body(config, batch.examples, batch.length, None, trims=trims)
     if isinstance(config, EncoderConfig):
         return [*body, _classifier(config, batch, outputs, pooling)]
     return [*body, _logits(config, batch.tokens)]
@@ -100,7 +105,12 @@ def _check_length(config: TransformerConfig, length: int) -> None:
 
 
 def _body(
-    config: TransformerConfig, examples: int, length: int, encoder_length: int | None, prefix: str = ""
+    config: TransformerConfig,
+    examples: int,
+    length: int,
+    encoder_length: int | None,
+    prefix: str = "",
+    trims: bool = False,
 ) -> list[Stage]:
     tokens = examples * length
     kind = "decoder" if isinstance(config, DecoderConfig) else "encoder"
@@ -108,8 +118,13 @@ def _body(
     sublayers = 3 if getattr(config, "cross_attention", False) else 2
     found = [
         Stage(f"{prefix}embeddings", _embeddings(config, tokens)),
-        Stage(f"{kind} blocks", one, config.num_layers, tokens * config.hidden_dim, sublayers),
+        Stage(f"{kind} blocks", one, config.num_layers - trims, tokens * config.hidden_dim, sublayers),
     ]
+    if trims:
+        last = block(config, examples, length, queries=1)
+        found.append(Stage("last block", last, 1, tokens * config.hidden_dim, sublayers))
+        tokens = examples
+    found = [stage for stage in found if stage.times]
     if config.normalises_output:
         values = tokens * config.hidden_dim
         work = Work((), (Pass("norm", values),), (Kept("inputs of norms", values),))

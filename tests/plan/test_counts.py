@@ -35,9 +35,11 @@ CONFIGS = {
 BATCH = plan.Batch(3, 6)
 
 
-def build(config):
+def build(config, pooling="mean"):
     model = models.create(config)
-    return models.TextClassifier(model, num_outputs=5) if isinstance(config, models.EncoderConfig) else model
+    if isinstance(config, models.EncoderConfig):
+        return models.TextClassifier(model, num_outputs=5, pooling=pooling)
+    return model
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -77,20 +79,24 @@ def profiled_products(model, config, batch):
     return tf.compat.v1.profiler.profile(graph, cmd="op", options=options).total_float_ops
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "encoder_with_pooler"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_products_are_those_that_tensorflow_counts(name):
     config = CONFIGS[name]
     ours = sum(stage.times * stage.work.flops for stage in stages(config, BATCH, outputs=5))
-    assert ours == profiled_products(build(config), config, BATCH)
+    # The pooler stands in the graph, too, but nothing reads it here: TensorFlow prunes it before it runs.
+    unread = 2 * BATCH.examples * config.hidden_dim**2 if getattr(config, "pooler", False) else 0
+    assert ours == profiled_products(build(config), config, BATCH) - unread
 
 
-def test_the_pooler_is_counted_where_the_head_reads_it():
-    config = CONFIGS["encoder_with_pooler"]
-    mean, first = (
-        sum(stage.times * stage.work.flops for stage in stages(config, BATCH, pooling=pooling))
-        for pooling in ("mean", "first")
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("encoder") and "decoder" not in name])
+def test_where_the_head_reads_one_token_the_last_block_is_computed_for_that_one(name):
+    config = CONFIGS[name]
+    ours, all_tokens = (
+        sum(stage.times * stage.work.flops for stage in stages(config, BATCH, outputs=5, pooling=pooling))
+        for pooling in ("first", "mean")
     )
-    assert first - mean == 2 * BATCH.examples * config.hidden_dim**2
+    assert ours == profiled_products(build(config, "first"), config, BATCH)
+    assert ours < all_tokens
 
 
 def test_flops_of_bert_base_by_hand():
