@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import libraries  # noqa: E402
 import rounds  # noqa: E402
+import training_speed  # noqa: E402
 
 
 def run(script, output, *arguments):
@@ -80,6 +81,61 @@ def test_padding_counts_what_the_plans_make(tmp_path):
         assert 1 < buckets["tokens_per_real_token"] < limit["tokens_per_real_token"]
         assert packing["gigaflops_per_text_first_token"] < packing["gigaflops_per_text"]
     assert result["cases"]["sentences_128"]["packing"]["gigaflops_per_text"] < 3
+
+
+@pytest.mark.slow
+def test_less_work_keeps_a_curve_for_each_variant_and_draws_them(tmp_path):
+    arguments = "--contestants=baseline,mine", "--set=mine:train.frozen_layers=5;train.ema_decay=0.5"
+    _, result = run("less_work.py", tmp_path / "work.json", *arguments)
+    assert list(result["summary"]) == ["baseline", "mine"]
+    for entries in result["rounds"].values():
+        measured = entries[0]["run"]
+        assert [point["epoch"] for point in measured["curve"]] == [pytest.approx(0.5, abs=0.1), 1.0]
+        assert 0 < measured["curve"][0]["seconds"] < measured["curve"][1]["seconds"] == measured["seconds"]
+    trained = [result["summary"][name]["trained_parameters"] for name in ("baseline", "mine")]
+    assert trained[1] < trained[0] / 5, "one block of six, and no embeddings"
+    assert (tmp_path / "work.svg").stat().st_size < 100_000
+    first = (tmp_path / "work.json").read_text()
+    assert "accuracy" not in run("less_work.py", tmp_path / "work.json", *arguments)[0].splitlines()[0][:40]
+    assert (tmp_path / "work.json").read_text() == first
+
+
+@pytest.mark.slow
+def test_training_speed_gives_all_contestants_the_same_texts(tmp_path):
+    flags = "--cases=padded_256", "--contestants=ours,hugging_face", "--tokens_per_step=512"
+    _, result = run("training_speed.py", tmp_path / "speed.json", *flags)
+    (entry,) = result["rounds"]["padded_256"]
+    ours, theirs = entry["ours"], entry["hugging_face"]
+    for field in ("texts", "padded_tokens", "real_tokens"):
+        assert ours[field] == theirs[field] > 0
+    assert min(ours["megabytes"], theirs["megabytes"]) > 0
+    ratio = result["summary"]["padded_256"]["times_our_seconds"]["hugging_face"]["median"]
+    assert ratio == pytest.approx(theirs["seconds"] / ours["seconds"], abs=1e-3)
+
+
+def test_the_batches_of_hugging_face_are_padded_to_their_longest_text_only():
+    work = training_speed.Work("reviews", 2048, 3)
+    tokens = sum(len(chosen) * int(work.rows.lengths[chosen].max()) for _, chosen in work.batches())
+    assert work.rows.lengths.sum() <= work.padded_tokens(dynamic=True) == tokens < work.padded_tokens()
+
+
+@pytest.mark.slow
+def test_the_ablation_undoes_one_thing_at_a_time(tmp_path):
+    _, result = run("ablation.py", tmp_path / "ablation.json", "--contestants=ours,float32_plain_keras")
+    (entry,) = result["rounds"]["speed"]
+    assert entry["ours"]["texts"] == entry["float32_plain_keras"]["texts"] == 12
+    curve = result["summary"]["curve"]
+    # Products in bfloat16 and other forms: the same training but for rounding.
+    assert 0 < curve["float32_plain_keras"]["mean_size"] < 0.02
+    assert curve["ours"]["first"] == pytest.approx(0.69, abs=0.1)
+
+
+@pytest.mark.slow
+def test_two_workers_and_one_train_on_the_same_texts(tmp_path):
+    shown, result = run("workers_speed.py", tmp_path / "workers.json")
+    (entry,) = result["rounds"]["reviews"]
+    assert [entry["one"][name] for name in ("texts", "steps")] == [entry["two"][name] for name in ("texts", "steps")]
+    assert "times as fast as one" in shown
 
 
 @pytest.mark.parametrize("name", libraries.SIZES)
