@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words, beam_options = words[:place], words[place + 1 :]
     given = _parser().parse_args(words)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    # It warns of packages for Google's cloud, and of metrics that nobody asked for.
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    # Beam warns here of packages for Google's cloud, and prints an error before it raises it.
+    level = logging.CRITICAL if given.runner == "direct" else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
     from .run import score_files
 
     try:

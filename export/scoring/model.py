@@ -33,7 +33,12 @@ class Scorer:
     def __init__(self, folder: str, batch_size: int = BATCH_SIZE):
         from ..runners import open_saved_model
 
-        self._serve = open_saved_model(folder)[SERVING]
+        try:
+            self._serve = open_saved_model(folder)[SERVING]
+        except ValueError:
+            raise
+        except Exception as error:  # cut weights raise whatever the reader of checkpoints makes of them
+            raise ValueError(f"{folder} cannot be loaded as a SavedModel: {_reason(error)}") from error
         self._batch_size = batch_size
 
     def __call__(self, texts: list[str]) -> list[dict[str, Any] | str]:
@@ -74,9 +79,9 @@ class Scorer:
         return rows_of(outputs)
 
 
-def _reason(error: Any) -> str:
+def _reason(error: Exception) -> str:
     """What TensorFlow says, without where in its graph."""
-    lines = [line.strip() for line in str(error.message or "").splitlines()]
+    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
     told = [line for line in lines if line and not line.startswith(_WHERE)]
     return " ".join(told)[:500] or type(error).__name__
 

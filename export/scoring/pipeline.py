@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..__main__ import _load_tensorflow
 from .blocks import ReadBlock, ScoredBlock, read_blocks, write_block
 from .model import Scorer, share_cores
 from .options import ScoringOptions
@@ -49,16 +50,14 @@ def run_pipeline(
 
     words = list(beam_options)
     if runner == "direct":
-        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-        # "DirectRunner" would look for a runner to download first.
-        engine: Any = FnApiRunner()
         mode = "multi_processing" if workers > 1 else "in_memory"
         words += [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
         share_cores(workers)
+        pipeline_options = PipelineOptions(["--default_sdk_harness_log_level=CRITICAL", *words])
+        engine = _direct_runner(pipeline_options)
     else:
-        engine = RUNNERS[runner]
-    pipeline = beam.Pipeline(engine, PipelineOptions(words))
+        pipeline_options, engine = PipelineOptions(words), RUNNERS[runner]
+    pipeline = beam.Pipeline(engine, pipeline_options)
     (
         pipeline
         | "Tasks" >> beam.Create(left)
@@ -71,6 +70,18 @@ def run_pipeline(
     state = result.wait_until_finish()
     if str(state) not in ("DONE", "None"):
         raise RuntimeError(f"The runner ended in the state {state}.")
+
+
+def _direct_runner(options) -> Any:
+    """Returns Beam's runner in Python; "DirectRunner" would look for one in another language, to download it."""
+    from apache_beam.portability.api import beam_provision_api_pb2
+    from apache_beam.runners.portability.fn_api_runner import fn_runner
+    from apache_beam.runners.portability.portable_runner import JobServiceHandle
+
+    encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+    # Without it, worker processes know no options.
+    provision = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
+    return fn_runner.FnApiRunner(provision_info=fn_runner.ExtendedProvisionInfo(provision))
 
 
 def load_beam():
@@ -100,6 +111,7 @@ def _handler(model: str, batch_size: int):
             super().__init__(min_batch_size=1, max_batch_size=1)
 
         def load_model(self) -> Scorer:
+            _load_tensorflow()
             return Scorer(model, batch_size)
 
         def run_inference(

@@ -1,5 +1,6 @@
 """Scores are written block by block, counted from the files, and gone on with; here without Beam."""
 
+import functools
 import gzip
 import json
 import os
@@ -14,6 +15,7 @@ from keras_transformer.export.scoring.model import ModelError, Scorer, check_mod
 from keras_transformer.export.scoring.pipeline import load_beam
 from keras_transformer.export.scoring.progress import Progress
 from keras_transformer.export.scoring.work import list_work, tasks
+from tests.export.scoring_models import entries, write_model
 from tests.export.tiny_pipeline import TEXTS
 
 LINES = 60
@@ -40,9 +42,16 @@ def work_off(left, output, options=OPTIONS, most=None):
         write_block(ScoredBlock(block, [{"score": len(text)} for text in block.texts]), str(output), options)
 
 
-def entries(output, kind):
-    paths = sorted((output / kind).glob("part-*.jsonl"))
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A function from the kind of a model to its pipeline and the folder of its SavedModel, each made once."""
+
+    @functools.cache
+    def write(kind):
+        folder = tmp_path_factory.mktemp("models") / "1"
+        return write_model(folder, kind), folder
+
+    return write
 
 
 @pytest.fixture
@@ -182,31 +191,31 @@ def test_leftovers_of_a_kill_are_removed_and_nothing_else(output):
     }  # fmt: skip
 
 
-def test_the_scorer_gives_what_the_pipeline_gives_in_the_order_of_the_texts(served):
-    exported = served("single_label")
+def test_the_scorer_gives_what_the_pipeline_gives_in_the_order_of_the_texts(models):
+    pipeline, folder = models("single_label")
     texts = [*TEXTS, "x" * 100_000, *(f"film {'good ' * (i % 50)}{i}" for i in range(40))]
-    expected = exported.pipeline.predict(texts)
+    expected = pipeline.predict(texts)
     for batch_size in (1, 7, 256):
-        answers = Scorer(str(exported.saved_model), batch_size)(texts)
+        answers = Scorer(str(folder), batch_size)(texts)
         np.testing.assert_allclose(
-            [answer["probabilities"] for answer in answers], exported.pipeline.probabilities(texts), atol=1e-5
+            [answer["probabilities"] for answer in answers], pipeline.probabilities(texts), atol=1e-5
         )
         assert [answer["label"] for answer in answers] == [row["label"] for row in expected]
         assert all(answer["score"] == max(answer["probabilities"]) for answer in answers)
-    assert Scorer(str(exported.saved_model))([]) == []
+    assert Scorer(str(folder))([]) == []
 
 
 @pytest.mark.parametrize("kind", ["multi_label", "regression"])
-def test_other_kinds_of_models_are_scored(served, kind):
-    exported = served(kind)
-    for text, answer in zip(TEXTS, Scorer(str(exported.saved_model))(list(TEXTS)), strict=True):
+def test_other_kinds_of_models_are_scored(models, kind):
+    pipeline, folder = models(kind)
+    for text, answer in zip(TEXTS, Scorer(str(folder))(list(TEXTS)), strict=True):
         if kind == "regression":
             assert list(answer) == ["values"]
-            np.testing.assert_allclose(answer["values"], exported.pipeline.logits([text])[0], atol=1e-5)
+            np.testing.assert_allclose(answer["values"], pipeline.logits([text])[0], atol=1e-5)
         else:
-            probabilities = exported.pipeline.probabilities([text])[0]
+            probabilities = pipeline.probabilities([text])[0]
             np.testing.assert_allclose(answer["probabilities"], probabilities, atol=1e-5)
-            names = exported.pipeline.class_names
+            names = pipeline.class_names
             assert answer["labels"] == [name for name, p in zip(names, probabilities, strict=True) if p >= 0.5]
 
 
@@ -266,11 +275,11 @@ def test_what_is_no_saved_model_is_refused(tmp_path, content, error, message):
         check_model(str(tmp_path))
 
 
-def test_the_folder_above_a_version_is_named_as_such(served):
-    exported = served("single_label")
-    assert check_model(str(exported.saved_model)) == ["label", "probabilities", "score"]
+def test_the_folder_above_a_version_is_named_as_such(models):
+    _, folder = models("single_label")
+    assert check_model(str(folder)) == ["label", "probabilities", "score"]
     with pytest.raises(FileNotFoundError, match="Give one of its versions: 1"):
-        check_model(str(exported.saved_model.parent))
+        check_model(str(folder.parent))
 
 
 def test_a_model_without_raw_text_is_refused(tmp_path):
