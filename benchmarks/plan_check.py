@@ -128,19 +128,19 @@ def batch_of(config, examples: int, length: int, target_length: int | None) -> t
     return inputs, np.roll(read, -1, axis=1), np.ones(read.shape, "float32")
 
 
-def calibrate(calls: int) -> dict:
+def calibrate(smoke: bool) -> dict:
     """Returns the machine, and how long its calibration took."""
     from keras_transformer import plan
 
     started = time.perf_counter()
-    machine = plan.calibrate()
+    machine = plan.calibrate(**{"seconds": 0.0} if smoke else {})
     return {"machine": dataclasses.asdict(machine), "seconds": round(time.perf_counter() - started, 1)}
 
 
 def prepare(name: str, smoke: bool):
     """Returns what a process does with its one case."""
     if name == CALIBRATION:
-        return calibrate
+        return lambda calls: calibrate(smoke)
     from keras_transformer import plan
     from keras_transformer.plan.process import reset_peak, resident
 
@@ -248,15 +248,24 @@ def main() -> None:
 
         calibrated = kept.result["rounds"][CALIBRATION][0]["ours"]["machine"] | {"name": options.name}
         plan.Machine(**calibrated).save(options.save_machine)
+    print("| configuration | predicted s | measured s | ratio | predicted MB | measured MB | ratio |")
+    print("|---|---|---|---|---|---|---|")
     for name, entry in kept.result["summary"].items():
-        figures = []
-        for kind, field in (("time", "seconds"), ("memory", "megabytes")):
-            ratio = entry["predicted_to_measured"][kind]
-            mark = "" if entry["within"][kind] else " (!)"
-            figures.append(
-                f"{field} {entry['predicted'][field]:9.3f} / {entry['measured'][field]:9.3f} = {ratio:.2f}{mark}"
-            )
-        print(f"{name:36s} {'   '.join(figures)}")
+        print(f"| {name} | {' | '.join(cells(entry))} |")
+    missed = [
+        (name, kind) for name, e in kept.result["summary"].items() for kind, good in e["within"].items() if not good
+    ]
+    for name, kind in missed:
+        print(f"{name}: {kind} is not within {WITHIN[kind]:.0%}")
+
+
+def cells(entry: dict) -> list[str]:
+    """Returns the figures of a row of the table in docs/plan.md."""
+    shown = []
+    for kind, field, digits in (("time", "seconds", 2), ("memory", "megabytes", 0)):
+        shown += [f"{entry[side][field]:.{digits}f}" for side in ("predicted", "measured")]
+        shown.append(f"{entry['predicted_to_measured'][kind]:.2f}")
+    return shown
 
 
 if __name__ == "__main__":
