@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_transformer import layers, ops
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, PositionConfig, TextClassifier, TransformerEncoder
+from tests.test_imports import run_python
 
 SCHEMES = ("learned", "sincos", "rotary", "relative_bias", "alibi", "relative_keys", "none")
 RESIDUALS = ("post_norm", "pre_norm", "parallel")
@@ -283,3 +284,23 @@ def wrong_ids():
 def test_rows_that_do_not_fit_are_refused(inputs, num_texts, message):
     with pytest.raises(ValueError, match=message):
         make().packed(inputs, num_texts)
+
+
+def test_jax_without_tensorflow_gives_the_same_logits(tmp_path):
+    model = make("first", position=PositionConfig("relative_bias"))
+    model.save(tmp_path / "model.keras")
+    inputs = packed()
+    np.savez(tmp_path / "packed.npz", logits=np.array(model.packed(inputs, 3)["logits"]), **inputs)
+    code = f"""
+import sys
+import jax, keras, numpy as np
+import keras_transformer.models
+
+inputs = dict(np.load({str(tmp_path / "packed.npz")!r}))
+expected = inputs.pop("logits")
+model = keras.saving.load_model({str(tmp_path / "model.keras")!r})
+logits = jax.jit(lambda inputs: model.packed(inputs, 3)["logits"])(inputs)
+np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=2e-5)
+assert "tensorflow" not in sys.modules
+"""
+    run_python(code, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
