@@ -1,28 +1,37 @@
-"""What a training will need before it is paid for: parameters, arithmetic, memory, time and cost."""
+"""What a training will need before it is paid for: parameters, arithmetic, memory, time and cost.
 
-from keras_transformer.plan.calibration import calibrate
-from keras_transformer.plan.machine import Machine, load
-from keras_transformer.plan.memory import Memory
-from keras_transformer.plan.parameters import by_part
-from keras_transformer.plan.planning import Flops, Plan, training
-from keras_transformer.plan.scaling import Optimum, compute_optimal, predicted_loss
-from keras_transformer.plan.sources import find
-from keras_transformer.plan.stages import Batch
-from keras_transformer.plan.timing import Time
+Names are resolved on first access, so that the command can say how TensorFlow is loaded.
+"""
 
-__all__ = [
-    "Batch",
-    "Flops",
-    "Machine",
-    "Memory",
-    "Optimum",
-    "Plan",
-    "Time",
-    "by_part",
-    "calibrate",
-    "compute_optimal",
-    "find",
-    "load",
-    "predicted_loss",
-    "training",
-]
+import importlib
+
+_NAMES = {
+    "Batch": "stages",
+    "Flops": "planning",
+    "Machine": "machine",
+    "Memory": "memory",
+    "Optimum": "scaling",
+    "Plan": "planning",
+    "Time": "timing",
+    "by_part": "parameters",
+    "calibrate": "calibration",
+    "compute_optimal": "scaling",
+    "find": "sources",
+    "load": "machine",
+    "predicted_loss": "scaling",
+    "training": "planning",
+}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str):
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

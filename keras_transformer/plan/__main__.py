@@ -8,6 +8,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from keras_transformer import _quiet
+
 SIZES = (
     "hidden_dim",
     "num_layers",
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        with _quiet.silenced():
+            import keras  # noqa: F401 - loads the backend
         _run(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
