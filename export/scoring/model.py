@@ -112,9 +112,8 @@ def _values(name: str, array: np.ndarray) -> list:
         found = np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(array).tolist()
         return [[label for label in labels if label] for labels in found] if name == LABELS else found
     if array.dtype == np.float32:
-        # Nine digits give the same float32 back, and are half as long as those of its float64.
-        found = np.char.mod("%.9g", array.astype(np.float64)).astype(np.float64)
-        return found.tolist()
+        # By way of the fewest digits that give the same float32 back: half as many as those of its float64.
+        return array.astype(str).astype(np.float64).tolist()
     return array.tolist()
 
 

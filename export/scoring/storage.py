@@ -124,5 +124,7 @@ def _filesystems():
     try:
         from apache_beam.io.filesystems import FileSystems
     except ImportError as error:
-        raise ImportError(f"Paths with :// need Apache Beam, the extra [beam], to be installed: {error}") from None
+        raise ImportError(
+            f"Paths with :// need Apache Beam: docs/scoring.md has its environment. Received: {error}"
+        ) from None
     return FileSystems

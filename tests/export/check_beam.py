@@ -386,3 +386,21 @@ def test_the_environment_is_the_pinned_one():
     pins = (ROOT / "constraints-beam.txt").read_text().splitlines()[1:]
     assert sorted(done.stdout.splitlines()) == sorted(pins)
     assert sys.version_info >= (3, 11)
+
+
+def test_the_benchmark_gives_all_contestants_the_same_texts_and_scores(model, tmp_path):
+    """It compares their scores itself, and exits with an error if they differ."""
+    output = tmp_path / "speed.json"
+    flags = [f"--saved_model={model}", f"--python={os.environ['BEAM_PYTHON']}", f"--output={output}"]
+    script = ROOT / "benchmarks" / "scoring_speed.py"
+    done = subprocess.run(
+        [sys.executable, script, "--smoke", "--rounds=1", "--contestants=loop_32,beam", *flags],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(output.read_text())
+    assert result["settings"]["texts"] == 48
+    assert set(result["summary"]) == {"loop_32", "beam"}
+    assert result["summary"]["loop_32"]["times_loop_32"]["median"] == 1

@@ -256,7 +256,7 @@ def test_numbers_are_written_as_short_as_they_give_the_same_float32():
     values = np.random.default_rng(0).random((100, 3), np.float32)
     found = [row["probabilities"] for row in rows_of({"probabilities": values})]
     assert (np.asarray(found, np.float32) == values).all()
-    assert max(len(json.dumps(value)) for row in found for value in row) < 17
+    assert max(len(json.dumps(value)) for row in found for value in row) < 14
 
 
 @pytest.mark.parametrize(
