@@ -179,3 +179,14 @@ def test_windows_are_packed_as_texts_are():
 def test_bad_plans_are_refused(lengths, options, message):
     with pytest.raises(ValueError, match=message):
         data.PackedPlan(lengths, **options)
+
+
+def test_rows_of_real_reviews_are_filled():
+    """Lengths by words, as word pieces run: best fit without the longest first fills 96 %."""
+    texts = data.load("imdb").train.texts[:3000]
+    lengths = np.minimum([int(len(text.split()) * 1.25) + 2 for text in texts], 512)
+    plan = data.PackedPlan(lengths, 512, tokens_per_batch=8192)
+    assert min(plan.fill_rate(epoch) for epoch in range(3)) > 0.98
+    unpacked = data.BatchPlan(lengths, tokens_per_batch=8192).steps_per_epoch
+    assert plan.steps_per_epoch < 0.95 * unpacked
+    assert max(plan.epoch(epoch).packed_sizes.max() for epoch in range(3)) <= 17
