@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; None takes those of the process.
 
     Returns:
-        Exit status: 0 if every line is scored or bad, or 1 after an error, which is told in one line.
+        Exit status: 0 if every line is scored or bad, 1 after an error, which is told in one line, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     beam_options: list[str] = []
@@ -57,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workers=given.workers,
             beam_options=beam_options,
         )
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except Exception as error:  # Beam wraps what its workers raise in types of its own.
+    except (KeyboardInterrupt, Exception) as error:  # Beam wraps what its workers raise in types of its own.
+        if isinstance(error, KeyboardInterrupt) or str(error).startswith("KeyboardInterrupt"):
+            print("stopped: the same command goes on", file=sys.stderr)
+            return 128 + signal.SIGINT
         print(f"error: {_reason(error)}", file=sys.stderr)
         return 1
     _show(found)

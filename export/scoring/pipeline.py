@@ -94,8 +94,8 @@ def load_beam():
         import apache_beam
     except ImportError as error:
         raise ImportError(
-            "Scoring needs Apache Beam, in an environment of its own: pip install apache-beam tensorflow tensorflow-text "
-            f"-c constraints-beam.txt. Received: {error}"
+            "Scoring needs Apache Beam, in an environment of its own: pip install apache-beam tensorflow "
+            f"tensorflow-text -c constraints-beam.txt. Received: {error}"
         ) from error
     return apache_beam
 

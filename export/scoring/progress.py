@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from . import storage
 from .counting import finished_blocks
 from .work import Source
 
@@ -16,7 +17,8 @@ class Progress:
     Args:
         output: str, folder of the run.
         sources: sequence of `Source`.
-        seconds: float, between two looks. Default None: 1 at a terminal, where one line is rewritten, else 10.
+        seconds: float, between two looks. Default None: 1 for a folder of this machine at a
+            terminal, where one line is rewritten, else 10.
         stream: Text file. Default None, the error output.
         clock: Function that gives seconds.
     """
@@ -31,7 +33,7 @@ class Progress:
     ):
         self._output, self._sources = output, sources
         self._stream = stream or sys.stderr
-        self._seconds = seconds or (1.0 if self._stream.isatty() else 10.0)
+        self._seconds = seconds or (1.0 if self._stream.isatty() and not storage.is_remote(output) else 10.0)
         self._clock = clock
         self._records = {block.number: block.records for source in sources for block in source.blocks}
         self._stop = threading.Event()

@@ -241,6 +241,26 @@ def test_killed_at_several_points_it_goes_on_and_scores_nothing_twice(
     assert not list(output.glob("*/.*"))
 
 
+def test_ctrl_c_stops_with_one_line(model, inputs, tmp_path):
+    output = tmp_path / "scores"
+    process = subprocess.Popen(
+        command(f"--model={model}", f"--input={inputs}/reviews-*", f"--output={output}", *FLAGS),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and len(list(output.glob("scores/part-*"))) < 3:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "stopped: the same command goes on"
+    assert "Traceback" not in err
+
+
 def test_another_model_other_files_or_other_options_are_refused(scored, model, inputs, tmp_path):
     output, before = scored[0], files_of(scored[0])
     other = shutil.copytree(model, tmp_path / "2")

@@ -201,6 +201,7 @@ def test_a_compressed_file_is_one_task_and_others_are_one_for_each_block(tmp_pat
     (tmp_path / "a.txt").write_bytes(content)
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(content))
     sources = list_work([str(tmp_path / "a.txt"), str(tmp_path / "b.txt.gz")], ScoringOptions(block_bytes=100))
+    assert [block.end for block in sources[0].blocks] == [100, 200, 300, 400, 500]
     assert collections.Counter(task.source.path[-2:] for task in tasks(sources, set())) == {"xt": 5, "gz": 1}
     (left,) = tasks(sources, {0, 1, 2, 3, 4, 5, 7})
     assert [block.number for block in left.blocks] == [6, 8, 9]

@@ -111,7 +111,7 @@ def test_a_bad_line_can_be_found_by_its_bytes(inputs, output):
         assert file.read(bad["bytes"]) == b"{\n"
 
 
-@pytest.mark.parametrize("damage", ["cut", "doubled", "removed", "no_json", "no_bad_lines"])
+@pytest.mark.parametrize("damage", ["cut", "doubled", "copied", "of_another", "removed", "no_json", "no_bad_lines"])
 def test_files_that_do_not_hold_each_line_once_are_noticed_and_scored_again(inputs, output, damage):
     sources = list_work(inputs, OPTIONS)
     work_off(tasks(sources, set()), output)
@@ -121,6 +121,12 @@ def test_files_that_do_not_hold_each_line_once_are_noticed_and_scored_again(inpu
         path.write_bytes(content[: len(content) // 2])
     elif damage == "doubled":
         path.write_bytes(content + content)
+    elif damage == "copied":
+        first, _, *rest = content.splitlines(keepends=True)
+        path.write_bytes(b"".join([first, first, *rest]))
+    elif damage == "of_another":
+        other = (output / SCORES / part_name(2)).read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([*content.splitlines(keepends=True)[1:], other[0]]))
     elif damage == "removed":
         path.unlink()
     elif damage == "no_json":
