@@ -37,6 +37,7 @@ VARIANTS = {
     "lora_8": ("train.lora_rank=8", "optimizer.learning_rate=1e-3"),
     "length_curriculum": ("train.length_curriculum=64:0.3,128:0.6",),
     "ema": ("train.ema_decay=0.98",),
+    "sparse_embeddings": ("optimizer.sparse_embeddings=true",),
     "accumulation": ("train.tokens_per_batch=512", "train.accumulation_steps=4"),
 }
 

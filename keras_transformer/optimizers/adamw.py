@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_transformer.optimizers.clipping import clip_by_global_norm, dense
 from keras_transformer.optimizers.depths import variable_depths
+from keras_transformer.optimizers.lazy import LazyRows
 from keras_transformer.optimizers.schedules import LinearWarmupDecay
 
 
@@ -41,6 +42,9 @@ class AdamW(keras.optimizers.AdamW):
         ema_decay: Float in (0, 1), or None. With it the mean of the weights after every update is kept, each weighing
             `ema_decay` times as much as the one after it; `use_averages` and `averaged` put it in their place.
             Default None.
+        lazy_table: Path of a table of embeddings of which only the rows that a batch has are updated, or None; the
+            others get their updates, exact but for rounding, when they are next read. `DistributedModel` sees to that;
+            other training loops do not. Default None.
         **kwargs: Other arguments of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -72,6 +76,7 @@ class AdamW(keras.optimizers.AdamW):
         undecayed: Sequence[str] = ("bias", "gamma", "beta"),
         global_clipnorm: float | None = None,
         ema_decay: float | None = None,
+        lazy_table: str | None = None,
         **kwargs,
     ):
         if kwargs.pop("amsgrad", False):
@@ -92,6 +97,11 @@ class AdamW(keras.optimizers.AdamW):
             raise ValueError(f"global_clipnorm must be above 0, or None. Received: {global_clipnorm!r}")
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ValueError(f"ema_decay must be in (0, 1), or None. Received: {ema_decay!r}")
+        if lazy_table is not None and ema_decay is not None:
+            raise ValueError(
+                "A mean of all weights needs all rows at every update: use either ema_decay or lazy_table. "
+                f"Received: ema_decay={ema_decay}, lazy_table={lazy_table!r}"
+            )
         super().__init__(
             learning_rate,
             weight_decay=weight_decay,
@@ -105,6 +115,8 @@ class AdamW(keras.optimizers.AdamW):
         self.depths = None if depths is None else dict(depths)
         self.undecayed = tuple(undecayed)
         self.ema_decay = ema_decay
+        self.lazy_table = lazy_table
+        self.lazy = None
 
     def build(self, variables: list) -> None:
         """Creates the moments and looks up what each variable is multiplied by."""
@@ -124,6 +136,11 @@ class AdamW(keras.optimizers.AdamW):
         ]
         self._decayed = [self.weight_decay > 0 and not path.endswith(self.undecayed) for path in paths]
         super().build(variables)
+        if self.lazy_table is not None:
+            if self.lazy_table not in paths:
+                raise ValueError(f"lazy_table must be the path of a trained variable. Received: {self.lazy_table!r}")
+            index = paths.index(self.lazy_table)
+            self.lazy = LazyRows(self, variables[index], self._multipliers[index], self._decayed[index])
         if self.ema_decay is not None:
             self._averages = self.add_optimizer_variables(variables, "average")
         if self.global_clipnorm is not None:
@@ -143,12 +160,25 @@ class AdamW(keras.optimizers.AdamW):
         reduce = getattr(super(), "_all_reduce_sum_gradients", None)  # exists on the TensorFlow backend
         if reduce is not None:
             grads = [gradient for gradient, _ in reduce([(g, None) for g in grads])]
+        if self.lazy is not None:
+            return self._clip_with_rows(grads)
         grads = [dense(g) for g in grads]
         if self.global_clipnorm is None:
             return super()._clip_gradients(grads)
         grads, norm = clip_by_global_norm(grads, self.global_clipnorm)
         self.assign(self.gradient_norm, norm)
         return grads
+
+    def _clip_with_rows(self, grads):
+        """Clips; the gradient of the lazy table, in which each row stands once, stays one of rows."""
+        parts = [getattr(g, "values", g) for g in grads]
+        if self.global_clipnorm is not None:
+            parts, norm = clip_by_global_norm(parts, self.global_clipnorm)
+            self.assign(self.gradient_norm, norm)
+        return [
+            type(g)(part, g.indices, g.dense_shape) if hasattr(g, "dense_shape") else part
+            for g, part in zip(grads, parts, strict=True)
+        ]
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         """Leaves the gradients alone: `_clip_gradients` has summed them already."""
@@ -171,12 +201,17 @@ class AdamW(keras.optimizers.AdamW):
             # The share of the newest weights in the mean of so many; of the first update it is all.
             (self.ema_decay - 1) / ops.expm1(step * math.log(self.ema_decay)) if self.ema_decay else 0.0,
         )
+        if self.lazy is not None:
+            self.lazy.count()
         super()._backend_update_step(grads, trainable_variables, shared)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """Updates one variable; `learning_rate` is what `_backend_update_step` computed."""
         index = self._get_variable_index(variable)
         rate, epsilon, decay, newest = (ops.cast(x, variable.dtype) for x in learning_rate)
+        if hasattr(gradient, "dense_shape"):
+            self._update_rows(gradient, variable, index, rate * self._multipliers[index], epsilon, decay)
+            return
         gradient = ops.cast(gradient, variable.dtype)
         mean, square = self._momentums[index], self._velocities[index]
         self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
@@ -188,6 +223,32 @@ class AdamW(keras.optimizers.AdamW):
         if self.ema_decay is not None:
             average = self._averages[index]
             self.assign_add(average, (variable - average) * newest)
+
+    def _update_rows(self, gradient, variable, index: int, rate, epsilon, decay) -> None:
+        """Updates the rows of the lazy table that a gradient has."""
+        rows, values, moments = gradient.indices, gradient.values, self.moments_of(self.lazy.table)
+        mean, square = (moment.value.sparse_read(rows) for moment in moments)
+        mean = mean + (values - mean) * (1 - self.beta_1)
+        square = square + (ops.square(values) - square) * (1 - self.beta_2)
+        old = variable.sparse_read(rows)
+        new = old - mean * rate / (ops.sqrt(square) + epsilon)
+        if self._decayed[index]:
+            new = new - old * (decay * self._multipliers[index])
+        ones = ops.ones_like(rows)
+        written = (
+            (variable, new),
+            (moments[0], mean),
+            (moments[1], square),
+            (self.lazy.updates, ones * ops.cast(self.iterations + 1, ones.dtype)),
+            (self.lazy.row_decay, ops.cast(ones, "float32") * self.lazy.decay),
+        )
+        for target, row_values in written:
+            self.assign(target, type(gradient)(row_values, rows))
+
+    def moments_of(self, variable) -> tuple:
+        """Returns the variables that hold the mean of the gradients of a variable and of their squares."""
+        index = self._get_variable_index(variable)
+        return self._momentums[index], self._velocities[index]
 
     def use_averages(self) -> None:
         """Puts the means of the weights in their place; before the first update it does nothing."""
@@ -217,6 +278,7 @@ class AdamW(keras.optimizers.AdamW):
             "depths": None if self.depths is None else dict(self.depths),
             "undecayed": list(self.undecayed),
             "ema_decay": self.ema_decay,
+            "lazy_table": self.lazy_table,
         }
 
 
@@ -231,6 +293,7 @@ def create(
     epsilon: float = 1e-6,
     beta_2: float = 0.999,
     ema_decay: float | None = None,
+    sparse_embeddings: bool = False,
 ) -> AdamW:
     """Returns the optimizer of a fine-tuning run: AdamW with linear warm-up and decay.
 
@@ -245,6 +308,8 @@ def create(
         epsilon: Added to the root of the mean square. Default 1e-6.
         beta_2: Decay of the mean of the squared gradients. Default 0.999.
         ema_decay: Decay of the mean of the weights, or None. Default None.
+        sparse_embeddings: Whether only the rows of the token table that a batch has are updated, see `lazy_table` of
+            `AdamW`; for `DistributedModel` on one device. Default False.
 
     Returns:
         `AdamW`, not yet built.
@@ -273,4 +338,5 @@ def create(
         depths=None if layer_decay == 1 else variable_depths(model),
         global_clipnorm=clip_norm,
         ema_decay=ema_decay,
+        lazy_table=getattr(model, "encoder", model).embeddings.tokens.table.path if sparse_embeddings else None,
     )

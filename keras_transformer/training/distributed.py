@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_transformer import ops
-from keras_transformer.training import sharing
+from keras_transformer.training import lazy_tables, sharing
 from keras_transformer.training.accumulation import Accumulation, LastUpdate
 from keras_transformer.training.compile_checks import check_replicated, check_scope, on_several_workers
 
@@ -146,6 +146,7 @@ class DistributedModel(keras.Model):
             )
         with strategy.scope():
             optimizer = keras.optimizers.get(optimizer)
+            lazy_tables.check(optimizer, strategy.num_replicas_in_sync, accumulation_steps)
             check_replicated(strategy, self.model, optimizer, jit_compile, steps_per_execution)
             variables = [*self.model.variables, *optimizer.variables]
             check_scope(strategy, variables + [v for m in (*metrics, *weighted_metrics) for v in m.variables])
@@ -170,6 +171,8 @@ class DistributedModel(keras.Model):
     def fit(self, x=None, *arguments, callbacks=None, **options):
         """Trains, see `keras.Model.fit`."""
         options |= {name: self._shared(options[name]) for name in ("validation_data",) if options.get(name) is not None}
+        if getattr(self.optimizer, "lazy_table", None) is not None:
+            callbacks = [lazy_tables.CatchUp(self.optimizer), *keras.tree.flatten(callbacks or [])]
         if self._accumulation is not None:
             callbacks = [LastUpdate(self._accumulation), *keras.tree.flatten(callbacks or [])]
         return super().fit(self._shared(x), *arguments, callbacks=callbacks, **options)
@@ -248,6 +251,9 @@ class DistributedModel(keras.Model):
         """Returns the gradients of this replica's share of a batch, and what `_measure` takes."""
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
         variables = self.trainable_variables
+        lazy = getattr(self.optimizer, "lazy_table", None) is not None
+        if lazy:
+            lazy_tables.catch_up(self.optimizer, inputs["token_ids"])
         # Nothing else is watched, so no gradient is worked out below what is trained.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
@@ -258,7 +264,10 @@ class DistributedModel(keras.Model):
                 parts = self.distribute_strategy.num_replicas_in_sync * self.accumulation_steps
                 objective += tf.add_n(self.losses) / parts
             objective = self.optimizer.scale_loss(objective)
-        return tape.gradient(objective, variables), (labels, logits, losses, weights, real)
+        gradients = tape.gradient(objective, variables)
+        if lazy:
+            gradients = lazy_tables.by_rows(self.optimizer, gradients, variables)
+        return gradients, (labels, logits, losses, weights, real)
 
     def test_step(self, data) -> dict:
         """Measures one batch, of which this replica has a share."""

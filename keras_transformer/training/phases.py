@@ -133,6 +133,7 @@ class Work:
                     layer_decay=wanted.layer_decay,
                     clip_norm=wanted.clip_norm,
                     ema_decay=recipe.train.ema_decay,
+                    sparse_embeddings=wanted.sparse_embeddings,
                 ),
                 losses.for_kind(recipe.model.kind, label_smoothing=recipe.train.label_smoothing),
                 metrics=[_metric(recipe.model.kind)],

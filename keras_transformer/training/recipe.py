@@ -60,6 +60,16 @@ class Recipe:
                 "train.tokens_per_batch must be at least data.max_length, so that one text fits. "
                 f"Received: tokens_per_batch={self.train.tokens_per_batch}, max_length={self.data.max_length}"
             )
+        train = self.train
+        if self.optimizer.sparse_embeddings and (
+            train.accumulation_steps > 1
+            or not (train.ema_decay is None and train.frozen_layers is None and train.lora_rank is None)
+        ):
+            raise ValueError(
+                "optimizer.sparse_embeddings does not go with train.accumulation_steps, ema_decay, frozen_layers or "
+                f"lora_rank. Received: {train.accumulation_steps}, {train.ema_decay}, {train.frozen_layers}, "
+                f"{train.lora_rank}"
+            )
         stages = self.train.length_stages()
         if stages and stages[-1][0] >= self.data.max_length:
             raise ValueError(

@@ -141,6 +141,8 @@ class OptimizerRecipe:
         weight_decay: float, not applied to norms and biases. Default 0.01.
         layer_decay: float in (0, 1], each block below the top learns this much slower. Default 0.9.
         clip_norm: float or None, bound on the global norm of the gradients. Default 1.0.
+        sparse_embeddings: bool, update only the rows of the token table that a batch has, and the others when they are
+            next read; on one device only. Default False.
     """
 
     learning_rate: float = 1e-4
@@ -148,6 +150,7 @@ class OptimizerRecipe:
     weight_decay: float = 0.01
     layer_decay: float = 0.9
     clip_norm: float | None = 1.0
+    sparse_embeddings: bool = False
 
     def __post_init__(self) -> None:
         check_between("optimizer.learning_rate", self.learning_rate, 0.0, 1.0, "(]")
