@@ -87,7 +87,6 @@ def train(arguments: list[str]) -> int:
     if FLAGS.local_workers is not None and IS_LOCAL_WORKER not in os.environ:
         return train_on_local_workers()
     start_tensorflow()
-    from keras_transformer.data import TokenCache
     from keras_transformer.training import run
     from keras_transformer.training.run_folder import format_seconds
 
@@ -103,7 +102,7 @@ def train(arguments: list[str]) -> int:
         download=FLAGS.download,
         checkpoint_steps=FLAGS.checkpoint_steps,
         log_seconds=FLAGS.log_seconds,
-        token_cache=None if FLAGS.token_cache == "none" else TokenCache(FLAGS.token_cache),
+        token_cache={None: True, "none": False}.get(FLAGS.token_cache, FLAGS.token_cache),
         export=write_export,
     )
     took = format_seconds(time.monotonic() - started)

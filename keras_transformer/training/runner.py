@@ -39,7 +39,7 @@ def run(
     download: bool = False,
     checkpoint_steps: int = 100,
     log_seconds: float = 30.0,
-    token_cache: data.TokenCache | None = None,
+    token_cache: bool | str | os.PathLike[str] = False,
     export: Export | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate, explain, save, report and export; or go on where a process with the same recipe ended.
@@ -56,7 +56,8 @@ def run(
         download: bool, whether the data may be downloaded. Default False.
         checkpoint_steps: int, steps between checkpoints within an epoch. Default 100.
         log_seconds: float, seconds between progress lines where there is no terminal. Default 30.
-        token_cache: `data.TokenCache` that keeps the tokenized texts, or None (default).
+        token_cache: bool or folder, keep the tokenized texts: in the user's cache folder (True), in that folder, or not
+            at all (False, default).
         export: function of (pipeline, folder, `ExportRecipe`, held-out `data.Examples` or None) that writes the
             artefacts, or None to leave them out.
 
@@ -85,7 +86,8 @@ def run(
             stack.enter_context(log_to_file(folder.logs / "run.log"))
         else:
             folder = RunFolder(stack.enter_context(tempfile.TemporaryDirectory()))  # nothing of it is kept
-        work = Work(recipe, folder, cluster, data_dir, download, checkpoint_steps, log_seconds, token_cache)
+        cache = data.TokenCache(None if token_cache is True else token_cache) if token_cache else None
+        work = Work(recipe, folder, cluster, data_dir, download, checkpoint_steps, log_seconds, cache)
         if not cluster.is_chief:
             work.help()
             return {}
