@@ -165,6 +165,8 @@ def _check_whole(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} must be at least 0. Received: {value}")
     if options.network == 0:
         raise ValueError("--network must be above 0. Received: 0.0")
+    if options.save_machine is not None and options.machine != "here":
+        raise ValueError(f"--save_machine keeps what --machine=here measures. Received: --machine={options.machine}")
     if options.save_machine is not None and not options.save_machine.parent.is_dir():
         raise ValueError(f"There is no folder for --save_machine. Received: {options.save_machine}")
     if options.json is not None and not options.json.parent.is_dir():

@@ -95,6 +95,7 @@ def test_a_budget_is_spent(card, tmp_path, capsys):
         (["--model=minilm", "--optimizer=lion"], "lion"),
         (["--model=minilm", "--json=/nowhere/plan.json"], "no folder for --json"),
         (["--model=minilm", "--machine=nowhere"], "nowhere"),
+        (["--model=minilm", "--save_machine=other.json"], "keeps what --machine=here measures"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -106,6 +107,16 @@ def test_a_mistake_is_told_in_one_line(arguments, words, card, capsys):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert words in err
+
+
+def test_what_was_measured_is_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("keras_transformer.plan.calibration.calibrate", lambda: plan.Machine(**CARD))
+    path = tmp_path / "measured.json"
+    arguments = ("--model=bert-tiny", "--batch=2", "--price=3")
+    code, measured, _ = run(capsys, *arguments, "--machine=here", f"--save_machine={path}")
+    assert code == 0
+    assert plan.load(path) == plan.Machine(**CARD), "price and network belong to the plan"
+    assert run(capsys, *arguments, f"--machine={path}") == (0, measured, "")
 
 
 def test_a_folder_without_a_config_is_refused(card, tmp_path, capsys):
