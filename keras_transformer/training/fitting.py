@@ -6,8 +6,6 @@ import functools
 import io
 import logging
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +21,7 @@ from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.progress import ProgressBar
 from keras_transformer.training.recipe import TrainRecipe
 from keras_transformer.training.scalars import ScalarWriter
+from keras_transformer.training.stopping import StopSignal
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ class Fit:
             KeyboardInterrupt: After SIGINT or SIGTERM, with a checkpoint written.
         """
         self._resume()
-        with _Stop() as stop:
+        with StopSignal() as stop:
             while not self.done:
                 self._segment(stop)
                 if self.cluster.any(stop.asked):
@@ -168,7 +167,7 @@ class Fit:
         content = self.cluster.from_chief(lambda: b"" if found is None else self.store.path(found.step).read_bytes())
         return parse_checkpoint(io.BytesIO(content), len(content)) if content else None
 
-    def _segment(self, stop: "_Stop") -> None:
+    def _segment(self, stop: StopSignal) -> None:
         """Train to the next validation, score it, and write a checkpoint of what it says."""
         end = next(step for step in self.boundaries() if step > self.state.step)
         started = time.monotonic()
@@ -258,7 +257,7 @@ class Fit:
 class _Steps(keras.callbacks.Callback):
     """What happens around every step: restored metrics, the curves, the progress line, checkpoints."""
 
-    def __init__(self, fit: Fit, end: int, stop: "_Stop") -> None:
+    def __init__(self, fit: Fit, end: int, stop: StopSignal) -> None:
         super().__init__()
         self.fit = fit
         self.end = end
@@ -316,26 +315,3 @@ def updates_per_epoch(steps: int, accumulation_steps: int) -> int:
 def _passed(interval: int, step: int, together: int) -> bool:
     """Returns whether one of the last `together` steps is a multiple of the interval."""
     return step // interval > (step - together) // interval
-
-
-class _Stop:
-    """Lets SIGINT and SIGTERM wait for the end of a step and its checkpoint; a second one does not wait."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Stop":
-        if threading.current_thread() is threading.main_thread():
-            self._old = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        logger.info("stopping after this step (%s); a second one stops at once", signal.Signals(number).name)
