@@ -21,6 +21,8 @@ OBJECTS = {
         "undecayed": ["bias"],
         "global_clipnorm": 2.0,
         "name": "adam",
+        "ema_decay": 0.9,
+        "lazy_table": None,  # not with a mean of the weights
     },
     optimizers.LinearWarmupDecay: {
         "peak_learning_rate": 0.5,
