@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import re
 import shlex
 import subprocess
@@ -153,8 +154,8 @@ def helped(*program):
 
 def check_flags(program, arguments):
     text = helped(*program)
-    for argument in arguments:
-        if argument.startswith("--") and argument != "--":
+    for argument in itertools.takewhile(lambda argument: argument != "--", arguments):  # the rest is for others
+        if argument.startswith("--"):
             name = argument[2:].split("=")[0]
             options = {name, name.removeprefix("no"), name.replace("_", "-")}
             assert any(re.search(rf"--(\[no\])?{re.escape(option)}\b", text) for option in options), (
@@ -164,7 +165,7 @@ def check_flags(program, arguments):
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_command_of_a_page_exists(words):
-    program = words[0].removeprefix(".venv/bin/")
+    program = re.sub(r"^\.venv(-\w+)?/bin/", "", words[0])  # each environment is made by a command of its page
     if program == "make":
         folder = ROOT / words.pop(2) if words[1:2] == ["-C"] else ROOT
         for target in (word for word in words[1:] if "=" not in word and not word.startswith("-")):

@@ -187,7 +187,7 @@ def _join(task: Task, about: dict, deadline: float, timeout: float) -> None:
         answer = None
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=left) as connection:
             connection.sendall(greeting)
-            answer = _receive(connection, deadline)
+            answer = _receive(connection, deadline + _PATIENCE)  # the chief, too, waits until then, and says for whom
         if isinstance(answer, dict) and "go" in answer:
             if answer["go"]:
                 return
