@@ -14,8 +14,9 @@ from pathlib import Path
 from absl import app, flags
 from absl import logging as absl_logging
 
+from keras_transformer._command import quiet_tensorflow
 from keras_transformer.training import Recipe, RunFolder, load_recipe
-from keras_transformer.training.console import quiet_tensorflow, set_up_logging
+from keras_transformer.training.console import set_up_logging
 from keras_transformer.training.launch import IS_LOCAL_WORKER, launch
 
 FLAGS = flags.FLAGS

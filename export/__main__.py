@@ -7,6 +7,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from keras_transformer._command import one_line
+
+from .loading import load_tensorflow
 from .precision import PRECISIONS, SAVED_MODEL
 
 
@@ -25,14 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.run is not None and not options.run.is_dir():
             raise FileNotFoundError(f"There is no folder {options.run}. Give a run folder with --run.")
-        _load_tensorflow()
+        load_tensorflow()
         if options.verify is not None:
             _verify(options.verify)
         else:
             _export(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        print(f"error: {lines[0] if lines else type(error).__name__}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -85,22 +87,6 @@ def _parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     return parser
-
-
-def _load_tensorflow() -> None:
-    """Imports TensorFlow without the lines that its libraries write before their logging is set up."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401 - loaded here for the same reason
-
-        tf.config.list_physical_devices()
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..__main__ import _load_tensorflow
+from keras_transformer._command import one_line
+
+from ..loading import load_tensorflow
 from .model import BATCH_SIZE
 from .options import FORMATS, QUOTES, ScoringOptions
 from .pipeline import RUNNERS, load_beam
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         load_beam()
-        _load_tensorflow()
+        load_tensorflow()
         options = ScoringOptions(
             text_field=given.text_field,
             id_field=given.id_field,
@@ -141,8 +143,7 @@ def _show(found: dict[str, Any]) -> None:
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None and isinstance(error, RuntimeError):
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return one_line(error)
 
 
 if __name__ == "__main__":

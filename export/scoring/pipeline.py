@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..__main__ import _load_tensorflow
+from ..loading import load_tensorflow
 from .blocks import ReadBlock, ScoredBlock, read_blocks, write_block
 from .model import Scorer, share_cores
 from .options import ScoringOptions
@@ -111,7 +111,7 @@ def _handler(model: str, batch_size: int):
             super().__init__(min_batch_size=1, max_batch_size=1)
 
         def load_model(self) -> Scorer:
-            _load_tensorflow()
+            load_tensorflow()
             return Scorer(model, batch_size)
 
         def run_inference(

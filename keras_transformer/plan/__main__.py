@@ -8,7 +8,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from keras_transformer import _quiet
+from keras_transformer._command import one_line, quiet_tensorflow
 
 SIZES = (
     "hidden_dim",
@@ -33,12 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with _quiet.silenced():
+        with quiet_tensorflow():
             import keras  # noqa: F401 - loads the backend
         _run(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        print(f"error: {lines[0] if lines else type(error).__name__}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     return 0
 
