@@ -137,14 +137,10 @@ def calibrate(smoke: bool) -> dict:
     return {"machine": dataclasses.asdict(machine), "seconds": round(time.perf_counter() - started, 1)}
 
 
-def prepare(name: str, smoke: bool):
+def prepare(case: Case, smoke: bool):
     """Returns what a process does with its one case."""
-    if name == CALIBRATION:
-        return lambda calls: calibrate(smoke)
     from keras_transformer import plan
     from keras_transformer.plan.process import reset_peak, resident
-
-    case = CASES[name]
 
     def measure(calls: int) -> dict:
         # The library is loaded and has compiled something: what comes on top is the model's.
@@ -231,7 +227,11 @@ def main() -> None:
     parser.add_argument("--name", default="here", help="name of the machine (default: here)")
     options = parser.parse_args()
     if options.contestant:
-        rounds.serve(lambda name: prepare(name, options.smoke))
+        rounds.serve(
+            lambda name: (
+                (lambda calls: calibrate(options.smoke)) if name == CALIBRATION else prepare(CASES[name], options.smoke)
+            )
+        )
         return
     kept = rounds.Rounds(options.output, rounds.machine() | {"steps": STEPS, "fitted_to": list(FITTED_TO)})
     smoke = ["--smoke"] if options.smoke else []

@@ -122,7 +122,7 @@ class DistributedModel(keras.Model):
             run_eagerly: Whether steps run without a compiled function. Default False.
             jit_compile: Whether XLA compiles the step, on one replica. Default False.
             product_dtype: Dtype of the matrix products of a training step: "float32" (default), "bfloat16", or "auto"
-                for bfloat16 where the processor has it. Everything else stays float32, evaluation too.
+                for bfloat16 where its products are faster. Everything else stays float32, evaluation too.
             compiled_elementwise: Whether XLA compiles what lies between the products of a training step, see
                 `ops.compiled_elementwise`. Default False.
             accumulation_steps: Number of batches whose gradients make one update. Default 1.

@@ -182,7 +182,7 @@ class TrainRecipe:
         monitor: str, decides the best checkpoint: `"accuracy"`, `"loss"`, or `"auto"` (accuracy for one label).
         patience: int or None, stop after this many validations without a new best. Default 2; None never stops early.
         product_dtype: str, of the matrix products while training: `"float32"`, `"bfloat16"`, or `"auto"` (default) for
-            bfloat16 where the processor multiplies it in hardware; all else is float32.
+            bfloat16 where its products are faster, as measured; all else is float32.
         compiled_elementwise: bool, XLA compiles what lies between the products of a training step. Default True.
     """
 

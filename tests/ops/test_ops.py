@@ -3,12 +3,14 @@
 import functools
 import importlib
 import math
+import pathlib
 
 import keras
 import numpy as np
 import pytest
 
 from keras_transformer import ops
+from keras_transformer.ops import precision
 
 IMPLEMENTATIONS = ["keras_transformer.ops._tensorflow", "keras_transformer.ops._keras"]
 
@@ -347,3 +349,17 @@ def test_mean_pool_counts_real_tokens_only():
     x = np.array([[[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]], [[5.0, 5.0]] * 3], "float32")
     pooled = np.array(ops.mean_pool(x, np.array([[1, 1, 0], [0, 0, 0]])))
     np.testing.assert_allclose(pooled, [[2, 3], [0, 0]])
+
+
+def test_bfloat16_is_chosen_where_the_processor_has_it_and_its_products_are_faster(monkeypatch):
+    path = pathlib.Path("/proc/cpuinfo")
+    flags = set(path.read_text().split()) if path.is_file() else set()
+    for seconds, faster in (((1.0, 2.0), False), ((1.0, 0.9), False), ((1.0, 0.4), True)):
+        monkeypatch.setattr(precision, "_product_seconds", lambda *_, seconds=seconds: seconds)
+        has = precision.has_fast_bfloat16.__wrapped__()
+        assert has == (faster and bool({"avx512_bf16", "amx_bf16"} & flags))
+
+
+def test_the_measured_products_are_those_of_both_dtypes():
+    seconds = precision._product_seconds("float32", "bfloat16")
+    assert len(seconds) == 2 and min(seconds) > 0
