@@ -1,4 +1,4 @@
-"""bfloat16 inside matrix products only, float32 around them: less than half the time where a processor is made for it."""
+"""bfloat16 inside matrix products only, float32 around them: half the time where a processor is made for it."""
 
 import contextlib
 import contextvars

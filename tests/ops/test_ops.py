@@ -362,4 +362,5 @@ def test_bfloat16_is_chosen_where_the_processor_has_it_and_its_products_are_fast
 
 def test_the_measured_products_are_those_of_both_dtypes():
     seconds = precision._product_seconds("float32", "bfloat16")
-    assert len(seconds) == 2 and min(seconds) > 0
+    assert len(seconds) == 2
+    assert min(seconds) > 0
