@@ -71,7 +71,7 @@ def compile_shapes(fit) -> None:
         shape = tuple(inputs["token_ids"].shape)
         return shape not in seen and not seen.add(shape)
 
-    batches = [batch for batch in fit._batches(fit.plan.steps_per_epoch) if is_new(*batch)]
+    batches = [batch for batch in fit.batches.dataset(0, 0, fit.batches.steps_per_epoch) if is_new(*batch)]
     for batch in batches:
         fit.model.fit(_dataset_of(batch), verbose=0)
     state.restore(fit.model, before)
@@ -94,7 +94,7 @@ def curve(fit) -> dict:
         found = validate()
         points.append(
             {
-                "epoch": round(fit.global_step / fit.plan.steps_per_epoch, 3),
+                "epoch": round(fit.global_step / fit.batches.steps_per_epoch, 3),
                 "seconds": round(fit.state.seconds - judged, 2),
                 **{name: round(float(value), 5) for name, value in found.items()},
             }

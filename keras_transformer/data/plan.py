@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_transformer.data.randomness import permutation
 
-BUCKET_LENGTHS = (64, 128, 192, 256, 320, 384, 448, 512)
+BUCKET_LENGTHS = tuple(range(32, 513, 32))
+"""Lengths that batches are padded to, in tokens. A training step is compiled once for each: more of them pad less."""
 # Streams of the seed: the order of batches is drawn apart from the order of rows in each bucket.
 _BATCHES, _ROWS = 0, 1
 

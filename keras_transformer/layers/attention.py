@@ -94,13 +94,14 @@ class MultiHeadAttention(keras.layers.Layer):
         self.weights_dropout = Dropout(dropout, name="weights_dropout", dtype=self.dtype_policy)
 
     def build(self, query_shape, key_value_shape=None) -> None:
-        """Builds the four projections."""
+        """Builds the four projections, and what weights are dropped by."""
         if len(query_shape) != 3:
             raise ValueError(f"query must have shape (batch, length, dim). Received: shape={tuple(query_shape)}")
         self.query.build(query_shape)
         for projection in (self.key, self.value):
             projection.build(key_value_shape or query_shape)
         self.output_projection.build((*query_shape[:-1], self.num_heads * self._head_width))
+        self.weights_dropout.build(None)  # it is never called: `ops.attention` draws from its generator
 
     def call(
         self,
@@ -137,7 +138,7 @@ class MultiHeadAttention(keras.layers.Layer):
             keras.ops.cast(given["value"], q.dtype),
             bias=attention_bias,
             row_valid=row_valid,
-            dropout=self._drop if training and self.dropout > 0 else None,
+            dropout=(self.dropout, self.weights_dropout.seed_generator) if training and self.dropout > 0 else None,
             scale=scale,
             return_weights=return_weights,
         )
@@ -180,9 +181,6 @@ class MultiHeadAttention(keras.layers.Layer):
         """
         shape = (batch, self._key_heads, length, self._head_width)
         return {name: keras.ops.zeros(shape, self.compute_dtype) for name in ("key", "value")}
-
-    def _drop(self, weights):
-        return self.weights_dropout(weights, training=True)
 
     def _split(self, x):
         """(batch, length, heads * width) -> (batch, heads, length, width)."""

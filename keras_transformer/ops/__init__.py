@@ -12,7 +12,7 @@ import os
 import keras
 
 from keras_transformer.ops.caching import update_cache
-from keras_transformer.ops.compilation import compiled_elementwise
+from keras_transformer.ops.compilation import compiled_elementwise, is_compiled_elementwise
 from keras_transformer.ops.masks import (
     attention_bias,
     block_diagonal_mask,
@@ -41,14 +41,34 @@ from keras_transformer.ops.sizes import reshape_sizes
 from keras_transformer.ops.taking import take_tokens
 
 if keras.backend.backend() == "tensorflow":
-    from keras_transformer.ops._tensorflow import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
+    from keras_transformer.ops._tensorflow import (
+        adamw_update,
+        attention,
+        compiled,
+        dense,
+        dropout,
+        layer_norm,
+        lookup,
+        rms_norm,
+        sum_of_squares,
+    )
 else:
-    from keras_transformer.ops._keras import attention, compiled, dense, dropout, layer_norm, lookup, rms_norm
+    from keras_transformer.ops._keras import (
+        adamw_update,
+        attention,
+        compiled,
+        dense,
+        dropout,
+        layer_norm,
+        lookup,
+        rms_norm,
+        sum_of_squares,
+    )
 
 if _by_keras := os.environ.get("KERAS_TRANSFORMER_KERAS_OPS"):
     from keras_transformer.ops import _keras
 
-    _names = ("attention", "dense", "dropout", "layer_norm", "lookup", "rms_norm")
+    _names = ("adamw_update", "attention", "dense", "dropout", "layer_norm", "lookup", "rms_norm", "sum_of_squares")
     _wanted = _names if _by_keras == "all" else _by_keras.split(",")
     if not set(_wanted) <= set(_names):
         raise ValueError(f"KERAS_TRANSFORMER_KERAS_OPS must be all, or some of {_names}. Received: {_by_keras!r}")
@@ -56,6 +76,7 @@ if _by_keras := os.environ.get("KERAS_TRANSFORMER_KERAS_OPS"):
 
 __all__ = [
     "ACTIVATIONS",
+    "adamw_update",
     "alibi_bias",
     "alibi_slopes",
     "attention",
@@ -73,6 +94,7 @@ __all__ = [
     "first_places",
     "first_pool",
     "has_fast_bfloat16",
+    "is_compiled_elementwise",
     "layer_norm",
     "lookup",
     "max_pool",
@@ -91,6 +113,7 @@ __all__ = [
     "row_valid",
     "sincos_table",
     "sliding_window_mask",
+    "sum_of_squares",
     "take_tokens",
     "update_cache",
 ]

@@ -82,9 +82,12 @@ def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, retu
     weights = _softmax(scores)
     if row_valid is not None:
         weights = weights * ops.cast(row_valid, "float32")
-    kept = weights if dropout is None else dropout(weights)
+    kept = weights if dropout is None else _dropout(weights, *dropout)
     context = _grouped_product(ops.cast(kept, v.dtype), v)
     return (context, weights) if return_weights else context
+
+
+_dropout = dropout  # in `attention` the name is that of an argument
 
 
 def _softmax(x):
@@ -100,6 +103,19 @@ def _grouped_product(a, b):
     shape = ops.shape(a)
     y = _product(ops.reshape(a, (shape[0], key_heads, heads // key_heads * shape[2], shape[3])), b)
     return ops.reshape(y, (shape[0], heads, shape[2], ops.shape(y)[3]))
+
+
+def sum_of_squares(x):
+    """See `keras_transformer.ops._tensorflow.sum_of_squares`."""
+    return ops.sum(ops.square(ops.cast(x, "float32")))
+
+
+def adamw_update(gradient, mean, square, value, rate, epsilon, decay, scale, betas: tuple[float, float]) -> tuple:
+    """See `keras_transformer.ops._tensorflow.adamw_update`."""
+    gradient = gradient * scale
+    mean = mean + (gradient - mean) * (1 - betas[0])
+    square = square + (ops.square(gradient) - square) * (1 - betas[1])
+    return mean, square, value - (mean * rate / (ops.sqrt(square) + epsilon) + value * decay)
 
 
 def compiled(function: Callable, variables: list, signature: dict | None = None, jit_compile: bool = False) -> Callable:

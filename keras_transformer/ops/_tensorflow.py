@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_transformer.ops import _keras
 from keras_transformer.ops import _tensorflow_compiled as _compiled
 from keras_transformer.ops.compilation import is_compiled_elementwise
-from keras_transformer.ops.precision import product_dtype
+from keras_transformer.ops.precision import product_dtype, products_in
 from keras_transformer.ops.recomputation import draw
 
 _ACTIVATIONS = {
@@ -36,12 +37,12 @@ def _leading_shape(x: tf.Tensor) -> list:
     return [dynamic[i] if size is None else size for i, size in enumerate(static)]
 
 
-def _product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
+def _product(a: tf.Tensor, b: tf.Tensor, **transposed: bool) -> tf.Tensor:
     """Multiplies matrices, in the dtype that `ops.products_in` asks for, and returns that dtype."""
     low = product_dtype()
     if low is None or b.dtype != tf.float32:
-        return tf.matmul(tf.cast(a, b.dtype), b, transpose_b=transpose_b)
-    return tf.matmul(tf.cast(a, low), tf.cast(b, low), transpose_b=transpose_b)
+        return tf.matmul(tf.cast(a, b.dtype), b, **transposed)
+    return tf.matmul(tf.cast(a, low), tf.cast(b, low), **transposed)
 
 
 def dense(x, kernel, bias=None, activation: str = "linear", transpose_kernel: bool = False):
@@ -146,9 +147,7 @@ def dropout(x, rate: float, seed):
     Returns:
         Tensor of the shape and dtype of `x`.
     """
-    x = tf.convert_to_tensor(x)
-    state = tf.constant([seed, 0]) if isinstance(seed, int) else tf.cast(draw(seed), tf.int32)
-    state = _of_replica(state)
+    x, state = tf.convert_to_tensor(x), _drawn(seed)
     if is_compiled_elementwise():
         return _compiled.dropout(x, rate, state)
     threshold = round(rate * 65536)
@@ -157,6 +156,11 @@ def dropout(x, rate: float, seed):
     bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
     keep = tf.reshape(tf.cast(bits, tf.int32) >= threshold, tf.shape(x))
     return tf.where(keep, x * tf.cast(65536 / (65536 - threshold), x.dtype), tf.zeros([], x.dtype))
+
+
+def _drawn(seed) -> tf.Tensor:
+    """Returns the state that a dropout draws from, int32 of shape (2,)."""
+    return _of_replica(tf.constant([seed, 0]) if isinstance(seed, int) else tf.cast(draw(seed), tf.int32))
 
 
 def _of_replica(state: tf.Tensor) -> tf.Tensor:
@@ -180,7 +184,7 @@ def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, retu
         bias: Float tensor added to the scaled scores, broadcast to (batch, heads, query_length, key_length), or None.
         row_valid: Float tensor broadcast to (batch, heads, query_length, 1): 0 for rows that may attend to nothing,
             whose result is then 0; or None where no row can be empty.
-        dropout: Function applied to the weights, or None.
+        dropout: Pair of a rate in (0, 1) and a seed, as `dropout` takes them, for the weights; or None.
         scale: What the scores are multiplied by; None means 1 / sqrt(head_dim).
         return_weights: Also return the weights, before dropout, float32.
 
@@ -188,33 +192,105 @@ def attention(q, k, v, bias=None, row_valid=None, dropout=None, scale=None, retu
         Context of shape (batch, heads, query_length, head_dim); with `return_weights` the pair (context, weights).
     """
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
+    weights = None
     if is_compiled_elementwise():
         # bfloat16 scores stay bfloat16: the softmax adds up in float32 either way.
         scores = _grouped_product(q if scale == 1 else q * scale, k, transpose_b=True)
-        weights = _compiled.softmax(scores if bias is None else scores + tf.cast(bias, scores.dtype))
+        scores = scores if bias is None else scores + tf.cast(bias, scores.dtype)
+        context = _attend(scores, v, dropout)
+        if return_weights:
+            weights = tf.nn.softmax(tf.cast(scores, tf.float32))
     else:
         scores = tf.cast(_grouped_product(q, k, transpose_b=True), tf.float32)
         scores = scores if scale == 1 else scores * scale
         weights = tf.nn.softmax(scores if bias is None else scores + tf.cast(bias, tf.float32))
-    kept = weights if dropout is None else dropout(weights)
-    context = tf.cast(_grouped_product(kept, v), v.dtype)
+        kept = weights if dropout is None else _dropout(weights, *dropout)
+        context = tf.cast(_grouped_product(kept, v), v.dtype)
     if row_valid is not None:
         context = context * tf.cast(row_valid, v.dtype)
     if not return_weights:
         return context
-    weights = tf.cast(weights, tf.float32)
     return context, weights if row_valid is None else weights * tf.cast(row_valid, tf.float32)
+
+
+_dropout = dropout  # in `attention` the name is that of an argument
+
+
+def _attend(scores: tf.Tensor, v: tf.Tensor, dropout: tuple | None) -> tf.Tensor:
+    """Softmax, dropout and the product with the values, whose gradient passes over the weights once."""
+    rate, seed = dropout or (0.0, 0)
+    state = _drawn(seed)
+    dtype = product_dtype() or "float32"  # the gradient is made when the block that asked for it has ended
+
+    @tf.custom_gradient
+    def attend(scores, v):
+        weights = tf.nn.softmax(scores)
+        kept = _compiled.dropout(weights, rate, state) if rate else weights
+        context = tf.cast(_grouped_product(kept, v), v.dtype)
+
+        def gradient(dcontext):
+            along = tf.reduce_sum(tf.cast(dcontext, tf.float32) * tf.cast(context, tf.float32), -1, keepdims=True)
+            with products_in(dtype):
+                dkept = _grouped_product(dcontext, v, transpose_b=True)
+                # The heads that share values stand below each other, so that the product sums over them.
+                dv = _product(_by_group(kept, v.shape[1]), _by_group(dcontext, v.shape[1]), transpose_a=True)
+            dscores = _compiled.scores_gradient(weights, dkept, along, rate, state)
+            return dscores, tf.cast(dv, v.dtype)
+
+        return context, gradient
+
+    return attend(scores, v)
+
+
+def _by_group(x: tf.Tensor, key_heads: int) -> tf.Tensor:
+    """(batch, heads, rows, dim) -> (batch, key_heads, rows of all heads of a group, dim)."""
+    heads = x.shape[1]
+    if heads == key_heads:
+        return x
+    shape = tf.shape(x)
+    return tf.reshape(x, [shape[0], key_heads, heads // key_heads * shape[2], shape[3]])
 
 
 def _grouped_product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
     """Multiplies (batch, heads, rows, .) by (batch, key_heads, .., ..): heads of a group as rows of one product."""
     heads, key_heads = a.shape[1], b.shape[1]
+    y = _product(_by_group(a, key_heads), b, transpose_b=transpose_b)
     if heads == key_heads:
-        return _product(a, b, transpose_b)
+        return y
     shape = tf.shape(a)
-    rows = tf.reshape(a, [shape[0], key_heads, heads // key_heads * shape[2], shape[3]])
-    y = _product(rows, b, transpose_b)
     return tf.reshape(y, [shape[0], heads, shape[2], tf.shape(y)[3]])
+
+
+def sum_of_squares(x) -> tf.Tensor:
+    """Returns the sum of the squares of all values, float32.
+
+    Args:
+        x: Float tensor.
+    """
+    return 2 * tf.nn.l2_loss(tf.cast(x, tf.float32))
+
+
+def adamw_update(gradient, mean, square, value, rate, epsilon, decay, scale, betas: tuple[float, float]) -> tuple:
+    """Returns both moments and the value of a variable after an update of AdamW (arXiv 1711.05101).
+
+    Args:
+        gradient: Float tensor.
+        mean: Mean of the gradients so far.
+        square: Mean of their squares.
+        value: The variable.
+        rate: Scalar, learning rate times the correction of both means.
+        epsilon: Scalar, added to the root.
+        decay: Scalar, share of the value that is taken off; 0 for none.
+        scale: Scalar that the gradient is multiplied by.
+        betas: Decay of the two means.
+
+    Returns:
+        Tuple of the new mean, square and value.
+    """
+    arguments = (gradient, *(tf.convert_to_tensor(x) for x in (mean, square, value)), rate, epsilon, decay, scale)
+    if is_compiled_elementwise():
+        return _compiled.adamw_update(*arguments, betas)
+    return _keras.adamw_update(*arguments, betas)
 
 
 def compiled(function: Callable, variables: list, signature: dict | None = None, jit_compile: bool = False) -> Callable:

@@ -161,53 +161,38 @@ def rms_norm(x: tf.Tensor, gamma: tf.Tensor, epsilon: float) -> tf.Tensor:
     return _rms_norm(epsilon)(x, gamma)
 
 
-@_compile
-def _softmax_backward(weights, dy):
-    wide, dy = tf.cast(weights, tf.float32), tf.cast(dy, tf.float32)
-    return tf.cast((dy - tf.reduce_sum(dy * wide, -1, keepdims=True)) * wide, weights.dtype)
-
-
-@tf.custom_gradient
-def softmax(scores: tf.Tensor) -> tf.Tensor:
-    """Softmax over the last axis: oneDNN forwards, which is faster there, compiled backwards.
-
-    Args:
-        scores: Float tensor.
-
-    Returns:
-        Tensor of the shape and dtype of `scores`; sums are float32 whatever that dtype.
-    """
-    weights = tf.nn.softmax(scores)
-    return weights, lambda dy: _softmax_backward(weights, dy)
-
-
 def _random_words(count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Hashes 0, 1, ... and a seed to uniform 32-bit words (the finaliser of MurmurHash3, once for each half of it)."""
+    """Hashes 0, 1, ... and a seed to uniform 32-bit words, by two rounds of multiplication, shift and exclusive or.
 
-    def mix(word):
-        word = (word ^ tf.bitwise.right_shift(word, tf.constant(16, tf.uint32))) * tf.constant(0x85EBCA6B, tf.uint32)
-        word = (word ^ tf.bitwise.right_shift(word, tf.constant(13, tf.uint32))) * tf.constant(0xC2B2AE35, tf.uint32)
-        return word ^ tf.bitwise.right_shift(word, tf.constant(16, tf.uint32))
+    The seed decides where counting begins and is mixed in between the rounds, so that seeds which share a stretch of
+    numbers do not share their words.
+    """
+
+    def fold(word, places):
+        return word ^ tf.bitwise.right_shift(word, tf.constant(places, tf.uint32))
+
+    def times(word, factor):
+        return word * tf.constant(factor, tf.uint32)
+
+    def hashed(word):  # of a single number: the finaliser of MurmurHash3
+        return fold(times(fold(times(fold(word, 16), 0x85EBCA6B), 13), 0xC2B2AE35), 16)
 
     first, second = tf.unstack(tf.bitcast(seed, tf.uint32))
-    index = tf.bitcast(tf.range(count, dtype=tf.int32), tf.uint32)
-    return mix(mix(index + mix(first)) + mix(second + tf.constant(0x9E3779B9, tf.uint32)))
+    second = hashed(second + tf.constant(0x9E3779B9, tf.uint32))
+    word = tf.bitcast(tf.range(count, dtype=tf.int32), tf.uint32) + hashed(first + second)
+    word = times(fold(word, 17), 0xED5AD4BB) ^ second
+    return fold(times(fold(word, 11), 0xAC4C1B51), 15)
+
+
+def _kept(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """Returns a float32 tensor with a share `rate` of its values at 0 and the others scaled up."""
+    keep = _random_words(tf.size(x), seed) >= tf.constant(round(rate * 2**32), tf.uint32)
+    return tf.where(tf.reshape(keep, tf.shape(x)), tf.cast(x, tf.float32) * (1 / (1 - rate)), 0.0)
 
 
 @functools.cache
-def _dropout(rate: float) -> Callable:
-    threshold = round(rate * 2**32)
-
-    @_compile
-    def drop(x, seed):
-        keep = tf.reshape(_random_words(tf.size(x), seed) >= tf.constant(threshold, tf.uint32), tf.shape(x))
-        return tf.cast(tf.where(keep, tf.cast(x, tf.float32) * (1 / (1 - rate)), 0.0), x.dtype)
-
-    @tf.custom_gradient
-    def apply(x, seed):
-        return drop(x, seed), lambda dy: (drop(dy, seed), None)
-
-    return apply
+def _drop(rate: float) -> Callable:
+    return _compile(lambda x, seed: tf.cast(_kept(x, rate, seed), x.dtype))
 
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
@@ -221,4 +206,56 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         Tensor of the shape and dtype of `x`.
     """
-    return _dropout(rate)(x, seed)
+    drop = _drop(rate)
+
+    @tf.custom_gradient
+    def apply(x):
+        return drop(x, seed), lambda dy: drop(dy, seed)
+
+    return apply(x)
+
+
+@functools.cache
+def _scores_gradient(rate: float) -> Callable:
+    @_compile
+    def gradient(weights, dkept, along, seed):
+        dweights = _kept(dkept, rate, seed) if rate else tf.cast(dkept, tf.float32)
+        return tf.cast(tf.cast(weights, tf.float32) * (dweights - along), weights.dtype)
+
+    return gradient
+
+
+def scores_gradient(weights: tf.Tensor, dkept: tf.Tensor, along: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """Takes the gradient of attention from the weights that were kept to the scores, in one pass.
+
+    The gradient of a softmax subtracts from each value the sum of the row's values times its weights. Here that is the
+    product of the context with its gradient, which is much smaller than the weights (Dao et al., arXiv 2205.14135).
+
+    Args:
+        weights: Float tensor (batch, heads, query_length, key_length), the softmax of the scores.
+        dkept: Gradient of the weights after dropout, of the same shape.
+        along: float32 (batch, heads, query_length, 1), the sum of the context times its gradient.
+        rate: Share of the weights that dropout set to 0, in [0, 1).
+        seed: int32 tensor of shape (2,), that of the dropout.
+
+    Returns:
+        Gradient of the scores, of the shape and dtype of `weights`.
+    """
+    return _scores_gradient(rate)(weights, dkept, along, seed)
+
+
+@functools.cache
+def _adamw_update(beta_1: float, beta_2: float) -> Callable:
+    @_compile
+    def update(gradient, mean, square, value, rate, epsilon, decay, scale):
+        gradient = gradient * scale
+        mean = mean + (gradient - mean) * (1 - beta_1)
+        square = square + (gradient * gradient - square) * (1 - beta_2)
+        return mean, square, value - (mean * rate / (tf.sqrt(square) + epsilon) + value * decay)
+
+    return update
+
+
+def adamw_update(gradient, mean, square, value, rate, epsilon, decay, scale, betas: tuple[float, float]) -> tuple:
+    """Updates one variable; see `keras_transformer.ops._tensorflow.adamw_update`."""
+    return _adamw_update(*betas)(gradient, mean, square, value, rate, epsilon, decay, scale)

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_transformer.optimizers.clipping import clip_by_global_norm, dense
+from keras_transformer.ops import adamw_update, compiled_elementwise, is_compiled_elementwise
+from keras_transformer.optimizers.clipping import clip_scale, dense, global_norm
 from keras_transformer.optimizers.lazy import LazyRows
 
 
@@ -134,6 +135,10 @@ class AdamW(keras.optimizers.AdamW):
         ]
         self._decayed = [self.weight_decay > 0 and not path.endswith(self.undecayed) for path in paths]
         super().build(variables)
+        # A variable, so that a checkpoint has it: training lowers it after a loss that ran away.
+        self.learning_rate_scale = self.add_variable(
+            (), initializer="ones", dtype="float32", aggregation="only_first_replica", name="learning_rate_scale"
+        )
         if self.lazy_table is not None:
             if self.lazy_table not in paths:
                 raise ValueError(f"lazy_table must be the path of a trained variable. Received: {self.lazy_table!r}")
@@ -154,29 +159,25 @@ class AdamW(keras.optimizers.AdamW):
         super().apply(grads, trainable_variables)
 
     def _clip_gradients(self, grads):
-        """Sums over the replicas, then clips."""
+        """Sums over the replicas and finds the scale that clips, by which `update_step` multiplies.
+
+        The gradient of the lazy table stays one of rows, in which each row stands once.
+        """
         reduce = getattr(super(), "_all_reduce_sum_gradients", None)  # exists on the TensorFlow backend
         if reduce is not None:
             grads = [gradient for gradient, _ in reduce([(g, None) for g in grads])]
-        if self.lazy is not None:
-            return self._clip_with_rows(grads)
-        grads = [dense(g) for g in grads]
-        if self.global_clipnorm is None:
-            return super()._clip_gradients(grads)
-        grads, norm = clip_by_global_norm(grads, self.global_clipnorm)
-        self.assign(self.gradient_norm, norm)
-        return grads
-
-    def _clip_with_rows(self, grads):
-        """Clips; the gradient of the lazy table, in which each row stands once, stays one of rows."""
-        parts = [getattr(g, "values", g) for g in grads]
+        if self.lazy is None:
+            grads = [dense(g) for g in grads]
+        scale = 1.0
         if self.global_clipnorm is not None:
-            parts, norm = clip_by_global_norm(parts, self.global_clipnorm)
+            norm = global_norm([g.values if hasattr(g, "dense_shape") else g for g in grads])
+            scale = clip_scale(norm, self.global_clipnorm)
             self.assign(self.gradient_norm, norm)
-        return [
-            type(g)(part, g.indices, g.dense_shape) if hasattr(g, "dense_shape") else part
-            for g, part in zip(grads, parts, strict=True)
-        ]
+        elif self.lazy is None:
+            grads = super()._clip_gradients(grads)
+        # Last: an assignment lets other replicas run, which would leave their own scale here.
+        self._gradient_scale = scale
+        return grads
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         """Leaves the gradients alone: `_clip_gradients` has summed them already."""
@@ -191,40 +192,51 @@ class AdamW(keras.optimizers.AdamW):
         # 1 - beta ** step loses five digits in float32 at the first steps; expm1 keeps them.
         correction_1 = -ops.expm1(step * math.log(self.beta_1)) if self.beta_1 else 1.0
         correction_2 = ops.sqrt(-ops.expm1(step * math.log(self.beta_2))) if self.beta_2 else 1.0
-        learning_rate = ops.cast(learning_rate, "float32")
+        learning_rate = ops.cast(learning_rate, "float32") * self.learning_rate_scale
         shared = (
             learning_rate * correction_2 / correction_1,
             self.epsilon * correction_2,
             learning_rate * self.weight_decay,
             # The share of the newest weights in the mean of so many; of the first update it is all.
             (self.ema_decay - 1) / ops.expm1(step * math.log(self.ema_decay)) if self.ema_decay else 0.0,
+            self._gradient_scale,
         )
         if self.lazy is not None:
             self.lazy.count()
+        # Under a strategy variables are updated by another thread, which does not know what holds here.
+        self._compiled = is_compiled_elementwise()
         super()._backend_update_step(grads, trainable_variables, shared)
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         """Updates one variable; `learning_rate` is what `_backend_update_step` computed."""
         index = self._get_variable_index(variable)
-        rate, epsilon, decay, newest = (ops.cast(x, variable.dtype) for x in learning_rate)
+        rate, epsilon, decay, newest, scale = (ops.cast(x, variable.dtype) for x in learning_rate)
         if hasattr(gradient, "dense_shape"):
-            self._update_rows(gradient, variable, index, rate * self._multipliers[index], epsilon, decay)
+            self._update_rows(gradient, variable, index, rate * self._multipliers[index], epsilon, decay, scale)
             return
         gradient = ops.cast(gradient, variable.dtype)
-        mean, square = self._momentums[index], self._velocities[index]
-        self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
-        self.assign_add(square, (ops.square(gradient) - square) * (1 - self.beta_2))
-        update = mean * (rate * self._multipliers[index]) / (ops.sqrt(square) + epsilon)
-        if self._decayed[index]:
-            update = update + variable * (decay * self._multipliers[index])
-        self.assign_sub(variable, update)
+        moments = self._momentums[index], self._velocities[index]
+        multiplier = self._multipliers[index]
+        with compiled_elementwise(self._compiled):
+            *found, value = adamw_update(
+                gradient,
+                *moments,
+                variable,
+                rate * multiplier,
+                epsilon,
+                decay * multiplier if self._decayed[index] else ops.zeros_like(decay),
+                scale,
+                (self.beta_1, self.beta_2),
+            )
+        for target, values in zip((*moments, variable), (*found, value), strict=True):
+            self.assign(target, values)
         if self.ema_decay is not None:
             average = self._averages[index]
             self.assign_add(average, (variable - average) * newest)
 
-    def _update_rows(self, gradient, variable, index: int, rate, epsilon, decay) -> None:
+    def _update_rows(self, gradient, variable, index: int, rate, epsilon, decay, scale) -> None:
         """Updates the rows of the lazy table that a gradient has."""
-        rows, values, moments = gradient.indices, gradient.values, self.moments_of(self.lazy.table)
+        rows, values, moments = gradient.indices, gradient.values * scale, self.moments_of(self.lazy.table)
         mean, square = (moment.value.sparse_read(rows) for moment in moments)
         mean = mean + (values - mean) * (1 - self.beta_1)
         square = square + (ops.square(values) - square) * (1 - self.beta_2)

@@ -5,6 +5,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_transformer.ops import sum_of_squares
+
 
 def dense(gradient: Any) -> Any:
     """Returns a gradient as one tensor; None passes through.
@@ -41,7 +43,17 @@ def global_norm(gradients: Sequence[Any]) -> Any:
     present = [dense(g) for g in gradients if g is not None]
     if not present:
         raise ValueError(f"There is no gradient to take the norm of. Received: gradients={gradients}")
-    return ops.sqrt(ops.sum(ops.stack([ops.sum(ops.square(ops.cast(g, "float32"))) for g in present])))
+    return ops.sqrt(ops.sum(ops.stack([sum_of_squares(g) for g in present])))
+
+
+def clip_scale(norm: Any, clip_norm: float) -> Any:
+    """Returns the factor that brings gradients of a global norm to `clip_norm`, or 1 where they are below it.
+
+    Args:
+        norm: Scalar float32 tensor.
+        clip_norm: Largest norm that is left as it is, above 0.
+    """
+    return clip_norm / ops.maximum(norm, clip_norm)
 
 
 def clip_by_global_norm(gradients: Sequence[Any], clip_norm: float) -> tuple[list[Any], Any]:
@@ -69,5 +81,5 @@ def clip_by_global_norm(gradients: Sequence[Any], clip_norm: float) -> tuple[lis
         raise ValueError(f"clip_norm must be above 0. Received: {clip_norm!r}")
     gradients = [dense(g) for g in gradients]
     norm = global_norm(gradients)
-    scale = clip_norm / ops.maximum(norm, clip_norm)
+    scale = clip_scale(norm, clip_norm)
     return [None if g is None else g * ops.cast(scale, g.dtype) for g in gradients], norm

@@ -7,12 +7,11 @@ import keras
 import numpy as np
 
 from keras_transformer import data, losses, optimizers
+from keras_transformer.data.plan import BUCKET_LENGTHS
 from keras_transformer.text import TextPacker
 
 if TYPE_CHECKING:
     from keras_transformer.pipelines.text_pipeline import TextPipeline
-
-BUCKET_LENGTHS = (32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
 
 
 def fit(

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_transformer import ops
 from keras_transformer.optimizers.clipping import dense
 from keras_transformer.training import sharing
 
@@ -23,6 +24,7 @@ class Accumulation:
         optimizer: Built `keras.optimizers.Optimizer`.
         variables: Keras variables that it trains.
         steps: Number of batches that make an update.
+        compiled_elementwise: Whether XLA compiles the update of each variable. Default False.
     """
 
     def __init__(
@@ -31,11 +33,13 @@ class Accumulation:
         optimizer: keras.optimizers.Optimizer,
         variables: Sequence[Any],
         steps: int,
+        compiled_elementwise: bool = False,
     ) -> None:
         self.strategy = strategy
         self.optimizer = optimizer
         self.variables = list(variables)
         self.steps = steps
+        self.compiled_elementwise = compiled_elementwise
         self.pending = 0
         self._without: set[int] = set()
         with strategy.scope():
@@ -99,7 +103,8 @@ class Accumulation:
 
     def _apply(self) -> None:
         gradients = [None if i in self._without else tf.identity(total) for i, total in enumerate(self._sums)]
-        self.optimizer.apply(gradients, self.variables)
+        with ops.compiled_elementwise(self.compiled_elementwise):
+            self.optimizer.apply(gradients, self.variables)
         for total in self._sums:
             total.assign(tf.zeros(total.shape, total.dtype))
 

@@ -1,6 +1,6 @@
 """What `DistributedModel.compile` refuses: parts that Keras or TensorFlow get wrong on several replicas."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -14,6 +14,29 @@ def on_several_workers(strategy: tf.distribute.Strategy) -> bool:
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return False
     return strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
+
+
+def check_losses(loss: Any, outputs: Iterable[str]) -> dict[str, keras.losses.Loss]:
+    """Returns the loss of each output.
+
+    Args:
+        loss: `keras.losses.Loss`, or a mapping of them by output.
+        outputs: Names of the outputs that `examples_per_step` knows.
+
+    Raises:
+        ValueError: If one is no loss, or losses and outputs differ.
+    """
+    outputs = list(outputs)
+    losses = dict(loss) if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
+    for one in losses.values():
+        if not isinstance(one, keras.losses.Loss):
+            raise ValueError(f"loss must be a keras.losses.Loss. Received: {one!r}")
+    if set(losses) != set(outputs) or (len(outputs) > 1 and not isinstance(loss, Mapping)):
+        raise ValueError(
+            "There must be one loss for each output of examples_per_step. "
+            f"Received: losses of {', '.join(losses)}, examples_per_step of {', '.join(outputs)}"
+        )
+    return losses
 
 
 def check_replicated(

@@ -1,14 +1,20 @@
 """Training of a model under any `tf.distribute` strategy, with the same result on one device and on several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from keras_transformer import ops
-from keras_transformer.training import lazy_tables, sharing
+from keras_transformer.training import lazy_tables, packed_rows, sharing
 from keras_transformer.training.accumulation import Accumulation, LastUpdate
-from keras_transformer.training.compile_checks import check_replicated, check_scope, on_several_workers
+from keras_transformer.training.compile_checks import (
+    check_losses,
+    check_replicated,
+    check_scope,
+    on_several_workers,
+)
+from keras_transformer.training.terms import Loss, Term, by_output, total
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
@@ -28,8 +34,14 @@ class DistributedModel(keras.Model):
       whole batches there, the same on every worker, of which each replica computes its share; `predict` returns all
       rows to every worker.
 
-    Rows of several texts (inputs with `example_ids`, see `data.PackedPlan`) go to the `packed` of the model. Labels and
-    weights have the shape (rows, texts, ...) then, and loss and metrics count every text once.
+    Rows of several texts (inputs with `example_ids`, see `data.PackedPlan`) go to the `packed` of the model, unless the
+    model itself takes `example_ids`. Labels and weights have the shape (rows, texts, ...) then, and loss and metrics
+    count every text once.
+
+    With a dict of `examples_per_step`, and of losses at `compile`, several outputs of the model have a loss. Labels and
+    weights of a batch are dicts by output, too, and the gradient is that of the sum of all losses, each divided by its
+    own number of examples and multiplied by its share. `loss` is the sum of their means then, and each has its own
+    `OUTPUT_loss`.
 
     Build the model, the optimizer and the metrics under the scope of the strategy. `distributed.model` is the model
     given: save that.
@@ -37,7 +49,7 @@ class DistributedModel(keras.Model):
     Args:
         model: Built `keras.Model`.
         examples_per_step: Number of examples (sum of their weights) that an average update sees, over all its batches
-            and replicas; above 0. It only scales the gradient.
+            and replicas; above 0. It only scales the gradient. A dict by output where several have a loss.
         output: Key of the output that the loss reads, if the model returns a dict. Default "logits".
         **kwargs: Arguments of `keras.Model`.
 
@@ -72,18 +84,25 @@ class DistributedModel(keras.Model):
         ```
     """
 
-    def __init__(self, model: keras.Model, examples_per_step: float, output: str = "logits", **kwargs):
-        if not 0 < examples_per_step < float("inf"):
+    def __init__(
+        self, model: keras.Model, examples_per_step: float | Mapping[str, float], output: str = "logits", **kwargs
+    ):
+        several = isinstance(examples_per_step, Mapping)
+        numbers = dict(examples_per_step) if several else {output: examples_per_step}
+        if not numbers or not all(0 < number < float("inf") for number in numbers.values()):
             raise ValueError(f"examples_per_step must be a number above 0. Received: {examples_per_step!r}")
         if not model.built:
             raise ValueError(f"Build the model before it is distributed. Received: {model.name!r}, which is not built")
         with model.distribute_strategy.scope():
             super().__init__(**kwargs)
         self.model = model
-        self.examples_per_step = float(examples_per_step)
+        self.examples_per_step = (
+            {name: float(n) for name, n in numbers.items()} if several else float(examples_per_step)
+        )
         self.output_key = output
-        self.step_metrics = []
-        self.weighted_step_metrics = []
+        self._per_step = {name: float(number) for name, number in numbers.items()}
+        self._output_losses: dict[str, Loss] = {}
+        self._measures_batches = False
         self.accumulation_steps = 1
         self._accumulation = None
         self.built = True
@@ -99,10 +118,12 @@ class DistributedModel(keras.Model):
     def compile(
         self,
         optimizer: keras.optimizers.Optimizer | str,
-        loss: keras.losses.Loss,
-        metrics: Sequence[keras.metrics.Metric] = (),
-        weighted_metrics: Sequence[keras.metrics.Metric] = (),
+        loss: keras.losses.Loss | Mapping[str, keras.losses.Loss],
+        metrics: Sequence[keras.metrics.Metric] | Mapping[str, Sequence[keras.metrics.Metric]] = (),
+        weighted_metrics: Sequence[keras.metrics.Metric] | Mapping[str, Sequence[keras.metrics.Metric]] = (),
         *,
+        loss_weights: Mapping[str, float] | None = None,
+        batch_loss: bool = False,
         steps_per_execution: int = 1,
         run_eagerly: bool = False,
         jit_compile: bool = False,
@@ -115,9 +136,12 @@ class DistributedModel(keras.Model):
         Args:
             optimizer: `keras_transformer.optimizers.AdamW`, or any Keras optimizer (on several replicas: one that
                 does not clip).
-            loss: `keras.losses.Loss` whose `call` gives one value per weight.
-            metrics: Metrics that count every example once. Default none.
+            loss: `keras.losses.Loss` whose `call` gives one value per weight, or a dict of them by output.
+            metrics: Metrics that count every example once; with several losses a dict by output. Default none.
             weighted_metrics: Metrics that count every example by its weight, as the loss does. Default none.
+            loss_weights: Share of each loss in their sum, by output. Default 1 for each.
+            batch_loss: Whether a step also returns `batch_loss`: that of its batch alone, over all replicas; the other
+                results are means since the metrics were reset. Default False.
             steps_per_execution: Number of steps in one call of the compiled function. Default 1.
             run_eagerly: Whether steps run without a compiled function. Default False.
             jit_compile: Whether XLA compiles the step, on one replica. Default False.
@@ -132,9 +156,19 @@ class DistributedModel(keras.Model):
                 work on several replicas.
         """
         strategy = self.distribute_strategy
-        if not isinstance(loss, keras.losses.Loss):
-            raise ValueError(f"loss must be a keras.losses.Loss. Received: {loss!r}")
-        for metric in (*metrics, *weighted_metrics):
+        outputs = list(self._per_step)
+        losses = check_losses(loss, outputs)
+        shares = by_output(loss_weights, outputs, "loss_weights", 1.0)
+        of_output = {
+            name: (tuple(found), tuple(weighted))
+            for (name, found), weighted in zip(
+                by_output(metrics, outputs, "metrics", ()).items(),
+                by_output(weighted_metrics, outputs, "weighted_metrics", ()).values(),
+                strict=True,
+            )
+        }
+        all_metrics = [metric for pair in of_output.values() for found in pair for metric in found]
+        for metric in all_metrics:
             if not isinstance(metric, keras.metrics.Metric):
                 raise ValueError(f"metrics must be keras.metrics.Metric objects. Received: {metric!r}")
         if isinstance(accumulation_steps, bool) or not isinstance(accumulation_steps, int) or accumulation_steps < 1:
@@ -149,7 +183,7 @@ class DistributedModel(keras.Model):
             lazy_tables.check(optimizer, strategy.num_replicas_in_sync, accumulation_steps)
             check_replicated(strategy, self.model, optimizer, jit_compile, steps_per_execution)
             variables = [*self.model.variables, *optimizer.variables]
-            check_scope(strategy, variables + [v for m in (*metrics, *weighted_metrics) for v in m.variables])
+            check_scope(strategy, variables + [v for metric in all_metrics for v in metric.variables])
             super().compile(
                 optimizer=optimizer,
                 steps_per_execution=steps_per_execution,
@@ -157,16 +191,26 @@ class DistributedModel(keras.Model):
                 jit_compile=jit_compile,
             )
             self.loss = loss
-            self.loss_metric = keras.metrics.Mean("loss")
+            self._output_losses = {
+                name: Loss(
+                    losses[name],
+                    self._per_step[name],
+                    shares[name],
+                    keras.metrics.Mean("loss" if len(outputs) == 1 else f"{name}_loss"),
+                    *of_output[name],
+                )
+                for name in outputs
+            }
             self.optimizer.build(self.trainable_variables)
         self.accumulation_steps = accumulation_steps
         self._accumulation = None
         if accumulation_steps > 1:
-            self._accumulation = Accumulation(strategy, self.optimizer, self.trainable_variables, accumulation_steps)
+            self._accumulation = Accumulation(
+                strategy, self.optimizer, self.trainable_variables, accumulation_steps, compiled_elementwise
+            )
         self.product_dtype = ops.choose_product_dtype(product_dtype)
         self.compiled_elementwise = compiled_elementwise
-        self.step_metrics = list(metrics)
-        self.weighted_step_metrics = list(weighted_metrics)
+        self._measures_batches = batch_loss
 
     def fit(self, x=None, *arguments, callbacks=None, **options):
         """Trains, see `keras.Model.fit`."""
@@ -233,19 +277,24 @@ class DistributedModel(keras.Model):
         """The metrics of a step, the loss first."""
         if not self.compiled:
             return []
-        return [self.loss_metric, *self.step_metrics, *self.weighted_step_metrics]
+        losses = self._output_losses.values()
+        return [
+            *(loss.mean for loss in losses),
+            *(metric for loss in losses for metric in (*loss.metrics, *loss.weighted_metrics)),
+        ]
 
     def train_step(self, data) -> dict:
         """Updates the weights by one batch, of which this replica has a share."""
-        gradients, measured = self._gradients(data)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return self._measure(*measured)
+        gradients, terms = self._gradients(data)
+        with ops.compiled_elementwise(self.compiled_elementwise):
+            self.optimizer.apply(gradients, self.trainable_variables)
+        return self._measure(terms)
 
     def _accumulation_step(self, data) -> dict:
         """Adds the gradient of one batch, of which this replica has a share, to those before it."""
-        gradients, measured = self._gradients(data)
+        gradients, terms = self._gradients(data)
         self._accumulation.add(gradients)
-        return self._measure(*measured)
+        return self._measure(terms)
 
     def _gradients(self, data) -> tuple:
         """Returns the gradients of this replica's share of a batch, and what `_measure` takes."""
@@ -258,8 +307,8 @@ class DistributedModel(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
             with ops.products_in(self.product_dtype), ops.compiled_elementwise(self.compiled_elementwise):
-                labels, logits, losses, weights, real = self._forward(inputs, labels, weights, training=True)
-            objective = tf.reduce_sum(losses * weights) / self.examples_per_step
+                terms = self._forward(inputs, labels, weights, training=True)
+            objective = tf.add_n([loss.objective(terms[name]) for name, loss in self._output_losses.items()])
             if self.losses:
                 parts = self.distribute_strategy.num_replicas_in_sync * self.accumulation_steps
                 objective += tf.add_n(self.losses) / parts
@@ -267,12 +316,12 @@ class DistributedModel(keras.Model):
         gradients = tape.gradient(objective, variables)
         if lazy:
             gradients = lazy_tables.by_rows(self.optimizer, gradients, variables)
-        return gradients, (labels, logits, losses, weights, real)
+        return gradients, terms
 
     def test_step(self, data) -> dict:
         """Measures one batch, of which this replica has a share."""
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
-        return self._measure(*self._forward(inputs, labels, weights, training=False))
+        return self._measure(self._forward(inputs, labels, weights, training=False))
 
     def _own(self, data):
         """Returns a batch that a kernel may overwrite.
@@ -284,61 +333,58 @@ class DistributedModel(keras.Model):
             return data
         return tf.nest.map_structure(lambda x: None if x is None else tf.raw_ops.DeepCopy(x=x), data)
 
-    def _forward(self, inputs, labels, weights, training: bool) -> tuple:
-        """Returns labels, output, losses and weights of the examples, and which are real: None if all of them are."""
-        labels = labels[self.output_key] if isinstance(labels, dict) else labels
-        packed = isinstance(inputs, dict) and "example_ids" in inputs
-        outputs = self._of_packed(inputs, labels, training) if packed else self(inputs, training=training)
-        logits = outputs[self.output_key] if isinstance(outputs, dict) else outputs
-        real = None
-        if packed:
-            # One after the other, with the places where a row has no text: their number would be known too late.
-            slots = tf.range(1, tf.shape(labels)[1] + 1)
-            real = tf.cast(slots <= tf.reduce_max(inputs["example_ids"], 1, keepdims=True), tf.float32)
-            weights = real if weights is None else tf.cast(weights, tf.float32) * real
-            labels, logits, weights, real = (
-                tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], 0))
-                for tensor in (labels, logits, weights, real)
-            )
-        losses = self.loss.call(labels, logits)
-        weights = tf.ones_like(losses) if weights is None else tf.cast(weights, losses.dtype)
-        if losses.shape.rank != weights.shape.rank:
-            raise ValueError(
-                "The loss must give one value per weight. "
-                f"Received: losses of shape {losses.shape}, weights of shape {weights.shape}"
-            )
-        return labels, logits, losses, weights, real
+    def _forward(self, inputs, labels, weights, training: bool) -> dict[str, Term]:
+        """Returns what each output with a loss gives for a batch."""
+        if isinstance(inputs, dict) and "example_ids" in inputs and not self._takes_example_ids:
+            name = self.output_key
+            return {
+                name: packed_rows.term(
+                    self.model, self._output_losses[name].loss, name, inputs, labels, weights, training
+                )
+            }
+        outputs = self(inputs, training=training)
 
-    def _of_packed(self, inputs: dict, labels, training: bool):
-        """Returns what the model gives for packed rows, as many texts a row as there are labels."""
-        if not hasattr(self.model, "packed"):
-            raise ValueError(
-                "Packed rows need a model that takes them, such as TextClassifier with its method packed. "
-                f"Received: {type(self.model).__name__}"
-            )
-        if labels.shape.rank is None or labels.shape.rank < 2:
-            raise ValueError(
-                "Packed rows need labels of shape (rows, texts, ...), as from data.make_dataset with a PackedPlan. "
-                f"Received: labels of shape {labels.shape}"
-            )
-        return self.model.packed(inputs, tf.shape(labels)[1], training=training)
+        def of(values, name: str):
+            return values[name] if isinstance(values, dict) else values
 
-    def _measure(self, labels, logits, losses, weights, real) -> dict:
+        return {
+            name: Term.of(loss.loss, of(labels, name), of(outputs, name), of(weights, name))
+            for name, loss in self._output_losses.items()
+        }
+
+    @property
+    def _takes_example_ids(self) -> bool:
+        """Whether the model reads rows of several texts by itself, and gives an output for every row."""
+        return any(tensor.name == "example_ids" for tensor in getattr(self.model, "inputs", None) or ())
+
+    def _measure(self, terms: dict[str, Term]) -> dict:
         """Updates the metrics by this replica's share and returns their values over all replicas."""
-        self.loss_metric.update_state(losses, sample_weight=weights)
-        for metric in self.step_metrics:
-            metric.update_state(labels, logits, sample_weight=real)
-        for metric in self.weighted_step_metrics:
-            metric.update_state(labels, logits, sample_weight=weights)
+        for name, loss in self._output_losses.items():
+            loss.update(terms[name])
         context = tf.distribute.get_replica_context()
-        if context.num_replicas_in_sync == 1:
-            return self.get_metrics_result()
-        results = {}
-        for metric in self.metrics:
-            # A copy: what is read from a variable has no device, which the sum over several workers asks for.
-            state = [tf.identity(v.value) for v in metric.variables]
-            result = metric.stateless_result(context.all_reduce(tf.distribute.ReduceOp.SUM, state))
-            results |= result if isinstance(result, dict) else {metric.name: result}
+        alone = context.num_replicas_in_sync == 1
+
+        def over_all(values: list) -> list:
+            return values if alone else context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        if alone:
+            results = self.get_metrics_result()
+        else:
+            results = {}
+            for metric in self.metrics:
+                # A copy: what is read from a variable has no device, which the sum over several workers asks for.
+                result = metric.stateless_result(over_all([tf.identity(v.value) for v in metric.variables]))
+                results |= result if isinstance(result, dict) else {metric.name: result}
+        if len(self._output_losses) > 1:
+            results = {
+                "loss": total(self._output_losses, {name: results[f"{name}_loss"] for name in self._output_losses})
+            } | results
+        if self._measures_batches:
+            sums = over_all(
+                [tf.reduce_sum(x) for term in terms.values() for x in (term.losses * term.weights, term.weights)]
+            )
+            means = [tf.math.divide_no_nan(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
+            results["batch_loss"] = total(self._output_losses, dict(zip(terms, means, strict=True)))
         return results
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:

@@ -99,6 +99,8 @@ def suggest(key: str, known: Iterable[str]) -> str:
     close = [candidate for name in names for candidate in by_name.get(name, ())]
     close += [candidate for candidate in difflib.get_close_matches(key, known, n=2, cutoff=0.8)]
     if close:
+        close.sort(key=lambda candidate: -difflib.SequenceMatcher(None, key, candidate).ratio())
+        close = [candidate for candidate in close if candidate.startswith(f"{section}.")] or close
         return f" Did you mean {' or '.join(dict.fromkeys(close))}?"
     listed = [candidate for candidate in known if section and candidate.startswith(section + ".")] or known
     return f" Known are: {', '.join(listed)}."

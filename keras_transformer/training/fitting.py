@@ -13,14 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transformer import data
-from keras_transformer.data.weights import row_weights
 from keras_transformer.training import faults, state
+from keras_transformer.training.batches import Batches
 from keras_transformer.training.checkpoints import Checkpoint, CheckpointStore, parse_checkpoint
 from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.progress import ProgressBar
 from keras_transformer.training.recipe import TrainRecipe
 from keras_transformer.training.scalars import ScalarWriter
+from keras_transformer.training.spikes import SpikeGuard
 from keras_transformer.training.stopping import StopSignal
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,9 @@ class TrainState:
         waited: int, validations since the best one.
         stopped_early: bool.
         seconds: float, time spent in training steps and validations.
-        running: list of two floats, weight of the examples and mean loss since the last validation.
+        skipped: list of pairs of int, the first batch that was left out and the one after the last, counted over all
+            epochs.
+        recoveries: int, how often the training went back to a checkpoint since its loss ran away.
         steps: dict of lists, the loss of every step.
         epochs: dict of lists, the metrics at every validation.
     """
@@ -53,38 +55,33 @@ class TrainState:
     waited: int = 0
     stopped_early: bool = False
     seconds: float = 0.0
-    running: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0])
+    skipped: list[list[int]] = dataclasses.field(default_factory=list)
+    recoveries: int = 0
     steps: dict[str, list] = dataclasses.field(default_factory=lambda: {"step": [], "loss": []})
     epochs: dict[str, list] = dataclasses.field(default_factory=dict)
 
 
 class Fit:
-    """Trains a compiled model on encoded texts and leaves the weights of the best validation in it.
+    """Trains a compiled model batch by batch and leaves the weights of the best validation in it.
 
     Args:
-        model: compiled `DistributedModel`.
-        rows: `data.TokenRows` of the training part.
-        labels: int32 array of shape (texts,), or float32 (texts, outputs).
-        weights: float32 array of shape (texts,), of mean one.
-        plan: `data.BatchPlan` over the rows.
+        model: `DistributedModel`, compiled with `batch_loss=True`.
+        batches: `Batches`, what is trained on.
         validate: function without arguments that scores the validation part: dict of floats with `loss`.
         monitor: str, the metric that decides which state is best: `"loss"`, or one of `validate` where more is better.
-        recipe: `TrainRecipe`.
+        recipe: `TrainRecipe`, or another object with its `epochs`, `validations_per_epoch`, `patience` and `ema_decay`.
         store: `CheckpointStore`; of several workers the chief alone reads and writes it.
         writers: dict with a `ScalarWriter` for `"train"` and one for `"validation"`; empty but on the chief.
         checkpoint_steps: int, steps between checkpoints within an epoch.
         log_seconds: float, seconds between progress lines where there is no terminal.
         cluster: `Cluster`, or None if this process trains alone.
-        curriculum: `data.Curriculum` over the rows and the plan, or None: texts are whole from the first step on.
+        guard: `SpikeGuard`, or None: a loss that is not finite ends the training.
     """
 
     def __init__(
         self,
         model: Any,
-        rows: Any,
-        labels: np.ndarray,
-        weights: np.ndarray,
-        plan: Any,
+        batches: Batches,
         validate: Callable[[], Mapping[str, float]],
         monitor: str,
         recipe: TrainRecipe,
@@ -93,23 +90,21 @@ class Fit:
         checkpoint_steps: int = 100,
         log_seconds: float = 30.0,
         cluster: Cluster | None = None,
-        curriculum: data.Curriculum | None = None,
+        guard: SpikeGuard | None = None,
     ) -> None:
         self.cluster = cluster or Cluster(model.distribute_strategy)
         self.model = model
-        self.examples = (rows, labels, weights)
-        self.row_weights = row_weights(rows, weights)
-        self.plan = plan
+        self.batches = batches
         self.validate = validate
         self.monitor = monitor
         self.recipe = recipe
         self.store = store
         self.writers = writers
         self.checkpoint_steps = checkpoint_steps
+        self.guard = guard
         stream = None if self.cluster.is_chief else open(os.devnull, "w")
-        self.curriculum = curriculum
-        work = None if curriculum is None else curriculum.work()
-        self.bar = ProgressBar(plan.steps_per_epoch * recipe.epochs, plan.steps_per_epoch, log_seconds, stream, work)
+        per_epoch = batches.steps_per_epoch
+        self.bar = ProgressBar(per_epoch * recipe.epochs, per_epoch, log_seconds, stream, batches.work())
         self.state = TrainState()
         self.logs: dict[str, float] = {}
         self.pending_metrics: Mapping[str, np.ndarray] | None = None
@@ -122,11 +117,11 @@ class Fit:
     @property
     def global_step(self) -> int:
         """Steps done: batches, of which `accumulation_steps` make an update."""
-        return self.state.epoch * self.plan.steps_per_epoch + self.state.step
+        return self.state.epoch * self.batches.steps_per_epoch + self.state.step
 
     def boundaries(self) -> list[int]:
         """Return the steps of an epoch after which the validation part is scored."""
-        steps, together = self.plan.steps_per_epoch, self.model.accumulation_steps
+        steps, together = self.batches.steps_per_epoch, self.model.accumulation_steps
         updates = updates_per_epoch(steps, together)
         count = min(self.recipe.validations_per_epoch, updates)
         return [min(round(updates * (i + 1) / count) * together, steps) for i in range(count)]
@@ -143,7 +138,10 @@ class Fit:
         self._resume()
         with StopSignal() as stop:
             while not self.done:
-                self._segment(stop)
+                try:
+                    self._segment(stop)
+                except _RanAway as spike:
+                    self._go_back(spike)
                 if self.cluster.any(stop.asked):
                     raise KeyboardInterrupt
         self._restore_best()
@@ -153,11 +151,17 @@ class Fit:
         checkpoint = self._load(self.store.load_latest)
         if checkpoint is None:
             return
+        self._take_up(checkpoint)
+        total = self.batches.steps_per_epoch * self.recipe.epochs
+        logger.info("going on from the checkpoint of step %d of %d", checkpoint.step, total)
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        """Put the state of a checkpoint in place of the present one."""
         self.state = TrainState(**checkpoint.state)
         state.restore(self.model, checkpoint.tensors, ("model", "optimizer"))
-        self.pending_metrics = {k: v for k, v in checkpoint.tensors.items() if k.startswith("metrics/")}
-        total = self.plan.steps_per_epoch * self.recipe.epochs
-        logger.info("going on from the checkpoint of step %d of %d", checkpoint.step, total)
+        self.pending_metrics = None
+        if self.state.step not in (0, *self.boundaries()):  # the metrics of a validation have nothing to come
+            self.pending_metrics = {k: v for k, v in checkpoint.tensors.items() if k.startswith("metrics/")}
 
     def _load(self, load: Callable[[], Checkpoint | None]) -> Checkpoint | None:
         """Return the checkpoint that the chief loads; the other workers need not see its disk."""
@@ -171,35 +175,65 @@ class Fit:
         """Train to the next validation, score it, and write a checkpoint of what it says."""
         end = next(step for step in self.boundaries() if step > self.state.step)
         started = time.monotonic()
+        if self.guard is not None and not self.global_step:
+            self.save()  # something to go back to
+        runs = self._runs(end)
         self.bar.resume()
-        self.model.fit(
-            self._batches(end),
-            initial_epoch=self.state.epoch,
-            epochs=self.state.epoch + 1,
-            callbacks=[_Steps(self, end, stop)],
-            shuffle=False,  # the plan has done it
-            verbose=0,
-        )
+        if runs:
+            parts = [self.batches.dataset(self.state.epoch, first, after) for first, after in runs]
+            self.model.fit(
+                functools.reduce(lambda dataset, part: dataset.concatenate(part), parts),
+                initial_epoch=self.state.epoch,
+                epochs=self.state.epoch + 1,
+                callbacks=[_Steps(self, [step for run in runs for step in range(*run)], end, stop)],
+                shuffle=False,  # the plan has done it
+                verbose=0,
+            )
+            if self.state.step != runs[-1][1]:
+                raise RuntimeError(f"An epoch ended at step {self.state.step} instead of {runs[-1][1]}.")
+        self.state.step = end
         self.bar.close()
-        if self.state.step != end:
-            raise RuntimeError(f"An epoch ended at step {self.state.step} instead of {end}.")
         self.state.seconds += time.monotonic() - started
         self._judge()
-        if self.state.step == self.plan.steps_per_epoch:
+        if self.state.step == self.batches.steps_per_epoch:
             self.state.epoch, self.state.step = self.state.epoch + 1, 0
         self.save()
 
-    def _batches(self, end: int) -> Any:
-        """Return the batches from the present step of the epoch to `end`."""
-        rows, labels, weights = self.examples
-        epoch, start = self.state.epoch, self.state.step
-        if self.curriculum is None:
-            return data.make_dataset(rows, labels, weights, self.plan, epoch, start).take(end - start)
-        parts = [
-            data.make_dataset(short, labels, weights, plan, epoch, first).take(stop - first)
-            for short, plan, first, stop in self.curriculum.parts(epoch, start, end)
-        ]
-        return functools.reduce(lambda dataset, part: dataset.concatenate(part), parts)
+    def _runs(self, end: int) -> list[tuple[int, int]]:
+        """Return the steps of the epoch from the present one to `end` that are not left out, as runs."""
+        before = self.state.epoch * self.batches.steps_per_epoch
+        runs, start = [], self.state.step
+        for first, after in sorted((first - before, after - before) for first, after in self.state.skipped):
+            if start < first:
+                runs.append((start, min(first, end)))
+            start = max(start, min(after, end))
+            if start >= end:
+                break
+        return [(a, b) for a, b in [*runs, (start, end)] if a < b]
+
+    def _go_back(self, spike: "_RanAway") -> None:
+        """Take up the last checkpoint again, without the batches that made the loss run away, and learn more slowly."""
+        self.bar.close()
+        checkpoint = self._load(self.store.load_latest)
+        if self.state.recoveries >= self.guard.limit or checkpoint is None:
+            raise FloatingPointError(
+                f"The loss ran away at step {spike.step}, after it was brought back {self.state.recoveries} times: "
+                f"lower the learning rate. The checkpoints before it are whole. Received: {spike.loss}"
+            )
+        recoveries, skipped = self.state.recoveries, self.state.skipped
+        self._take_up(checkpoint)
+        state.restore(self.model, checkpoint.tensors, ("metrics",))  # for the checkpoint that is written below
+        # What was found out since the checkpoint stays known.
+        first, after = self.guard.skipped(spike.step, self.global_step)
+        self.state.recoveries, self.state.skipped = recoveries + 1, [*skipped, [first, after]]
+        scale = self.model.optimizer.learning_rate_scale
+        scale.assign(scale * self.guard.lower)
+        logger.warning(
+            "the loss ran away at step %d (%.4g): back to step %d, without the batches of steps %d to %d, at %.3g of "
+            "the learning rate",
+            *(spike.step, spike.loss, self.global_step, first + 1, after, float(scale)),
+        )
+        self.save()
 
     def _judge(self) -> None:
         started = time.monotonic()
@@ -208,7 +242,7 @@ class Fit:
         values = self.logs
         self.write("validation", {f"epoch_{name}": v for name, v in measured.items()})
         self.write("train", {f"epoch_{name}": v for name, v in values.items()})
-        row = {"epoch": self.global_step / self.plan.steps_per_epoch, **values}
+        row = {"epoch": self.global_step / self.batches.steps_per_epoch, **values}
         row |= {f"val_{name}": value for name, value in measured.items()}
         for name, value in row.items():
             self.state.epochs.setdefault(name, []).append(value)
@@ -220,7 +254,6 @@ class Fit:
         else:
             self.state.waited += 1
             self.state.stopped_early = self.recipe.patience is not None and self.state.waited >= self.recipe.patience
-        self.state.running = [0.0, 0.0]
         self.state.seconds += time.monotonic() - started
         shown = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
         logger.info("epoch %.4g: validation %s%s", row["epoch"], shown, "  (best so far)" if better else "")
@@ -254,32 +287,40 @@ class Fit:
             self.model.optimizer.use_averages()
 
 
+class _RanAway(Exception):
+    """A loss that is out of line: ends `model.fit`, which has no other way to be ended within an epoch."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        super().__init__(step, loss)
+        self.step = step
+        self.loss = loss
+
+
 class _Steps(keras.callbacks.Callback):
     """What happens around every step: restored metrics, the curves, the progress line, checkpoints."""
 
-    def __init__(self, fit: Fit, end: int, stop: StopSignal) -> None:
+    def __init__(self, fit: Fit, steps: list[int], end: int, stop: StopSignal) -> None:
         super().__init__()
         self.fit = fit
+        self.steps = steps
         self.end = end
         self.stop = stop
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         if self.fit.pending_metrics is not None:
-            if self.fit.state.running[0]:  # a checkpoint of a validation has nothing to add to
-                state.restore(self.model, self.fit.pending_metrics, ("metrics",))
+            state.restore(self.model, self.fit.pending_metrics, ("metrics",))
             self.fit.pending_metrics = None
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         fit, now = self.fit, self.fit.state
-        chosen = fit.plan.batch(now.epoch, now.step)[1]
-        fit.logs = {name: float(logs[name]) for name in sorted(logs, key=lambda name: (name != "loss", name))}
-        now.step += 1
+        loss = float(logs["batch_loss"])
+        shown = (name for name in logs if name != "batch_loss")
+        fit.logs = {name: float(logs[name]) for name in sorted(shown, key=lambda name: (name != "loss", name))}
+        size = fit.batches.size(now.epoch, self.steps[batch])
+        now.step = self.steps[batch] + 1
         step = fit.global_step
-        weight = float(fit.row_weights[chosen].sum())
-        before, mean = now.running
-        now.running = [before + weight, fit.logs["loss"]]
-        # Keras reports the mean since the last validation; the curve wants the loss of this step.
-        loss = mean if not weight else (now.running[1] * now.running[0] - mean * before) / weight
+        if fit.guard is not None and fit.guard.is_spike(now.steps["loss"], loss):
+            raise _RanAway(step, loss)
         now.steps["step"].append(step)
         now.steps["loss"].append(round(loss, 6))
         if not np.isfinite(loss):
@@ -287,8 +328,10 @@ class _Steps(keras.callbacks.Callback):
                 f"The loss is not finite at step {step}: the learning rate is too high for this data, or a label is "
                 f"far too large. The checkpoints before it are whole. Received: {loss}"
             )
-        fit.bar.update(step, len(chosen), fit.logs)
-        fit.write("train", {"loss": loss, "learning_rate": float(self.model.optimizer.learning_rate)})
+        fit.bar.update(step, size, fit.logs)
+        optimizer = self.model.optimizer
+        rate = float(optimizer.learning_rate) * float(getattr(optimizer, "learning_rate_scale", 1.0))
+        fit.write("train", {"loss": loss, "learning_rate": rate})
         # At the end of a segment the validation comes first, and the checkpoint with it.
         # Between updates there is none: it would have to hold the gradients of every replica.
         together = self.model.accumulation_steps

@@ -16,6 +16,7 @@ from keras_transformer.models import without_adapters
 from keras_transformer.pipelines import TextPipeline, load, score_rows
 from keras_transformer.pipelines.check_texts import choose_check_texts
 from keras_transformer.training import faults, judging, preparation, state
+from keras_transformer.training.batches import TextBatches
 from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.distributed import DistributedModel
 from keras_transformer.training.files import read_json, write_json
@@ -137,6 +138,7 @@ class Work:
                 ),
                 losses.for_kind(recipe.model.kind, label_smoothing=recipe.train.label_smoothing),
                 metrics=[_metric(recipe.model.kind)],
+                batch_loss=True,
                 product_dtype=recipe.train.product_dtype,
                 compiled_elementwise=recipe.train.compiled_elementwise,
                 accumulation_steps=together,
@@ -151,12 +153,10 @@ class Work:
         monitor = recipe.train.monitor
         if monitor == "auto":
             monitor = "accuracy" if recipe.model.kind == "single_label" else "loss"
+        curriculum = preparation.make_curriculum(recipe, pipeline.packer, rows, plan)
         return Fit(
             model,
-            rows,
-            part.labels,
-            preparation.weigh(recipe, part),
-            plan,
+            TextBatches(rows, part.labels, preparation.weigh(recipe, part), plan, curriculum),
             validate,
             monitor,
             recipe.train,
@@ -165,7 +165,6 @@ class Work:
             self.checkpoint_steps,
             self.log_seconds,
             self.cluster,
-            preparation.make_curriculum(recipe, pipeline.packer, rows, plan),
         )
 
     def help(self) -> None:

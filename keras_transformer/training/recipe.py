@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_transformer.training.fields import build, check_between, flatten, parse, suggest
+from keras_transformer.training.pretrain_section import PretrainRecipe
 from keras_transformer.training.sections import (
     DataRecipe,
     ExportRecipe,
@@ -27,6 +28,7 @@ class Recipe:
     Args:
         model: `ModelRecipe`.
         data: `DataRecipe`.
+        pretrain: `PretrainRecipe`.
         optimizer: `OptimizerRecipe`.
         train: `TrainRecipe`.
         judge: `JudgeRecipe`.
@@ -47,6 +49,7 @@ class Recipe:
 
     model: ModelRecipe = dataclasses.field(default_factory=ModelRecipe)
     data: DataRecipe = dataclasses.field(default_factory=DataRecipe)
+    pretrain: PretrainRecipe = dataclasses.field(default_factory=PretrainRecipe)
     optimizer: OptimizerRecipe = dataclasses.field(default_factory=OptimizerRecipe)
     train: TrainRecipe = dataclasses.field(default_factory=TrainRecipe)
     judge: JudgeRecipe = dataclasses.field(default_factory=JudgeRecipe)

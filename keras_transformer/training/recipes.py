@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from keras_transformer.data.plan import BUCKET_LENGTHS
 from keras_transformer.training.fields import suggest
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.sections import (
@@ -32,7 +33,7 @@ DEMO = Recipe(
 # Only the labels to learn from: a larger encoder knows the training texts by heart after one epoch. A small one can
 # afford to read twice as much of each text, the end included, where reviews say what they think.
 SCRATCH = Recipe(
-    data=DataRecipe(max_length=1024, bucket_lengths=(64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024)),
+    data=DataRecipe(max_length=1024, bucket_lengths=(*BUCKET_LENGTHS, 640, 768, 1024)),
     model=ModelRecipe(
         init="scratch",
         dropout=0.3,

@@ -3,9 +3,11 @@
 import dataclasses
 import itertools
 
+from keras_transformer.data.plan import BUCKET_LENGTHS
 from keras_transformer.training.fields import check_at_least, check_between, check_choice
 
 KINDS = ("single_label", "multi_label", "regression")
+TOKENIZERS = ("wordpiece", "byte_level_bpe", "sentence_piece")
 FORMATS = (
     *("saved_model", "tflite", "tflite_tokens", "tflite_text", "tflite_dynamic"),
     *("mediapipe", "mediapipe_classifier", "mediapipe_embedder", "onnx"),
@@ -26,7 +28,9 @@ class ModelRecipe:
         attention_dropout: float in [0, 1), on attention probabilities. Default 0.0.
         head_dropout: float in [0, 1), before the output layer. Default 0.1.
         trim_last_block: bool, with `pooling="first"` compute the last block for that token only. Default True.
-        vocabulary_size: int, word pieces to learn. Default 16000. From here on: for `init="scratch"` only.
+        tokenizer: str, the kind of vocabulary to learn: `"wordpiece"` (default), `"byte_level_bpe"` or
+            `"sentence_piece"`. From here on: for `init="scratch"` only.
+        vocabulary_size: int, tokens to learn. Default 16000.
         hidden_dim: int, width. Default 128.
         num_layers: int, encoder blocks. Default 2.
         num_heads: int, attention heads. Default 4.
@@ -42,6 +46,7 @@ class ModelRecipe:
     attention_dropout: float = 0.0
     head_dropout: float = 0.1
     trim_last_block: bool = True
+    tokenizer: str = "wordpiece"
     vocabulary_size: int = 16000
     hidden_dim: int = 128
     num_layers: int = 2
@@ -54,6 +59,7 @@ class ModelRecipe:
         check_choice("model.kind", self.kind, KINDS)
         check_choice("model.pooling", self.pooling, ("mean", "first"))
         check_choice("model.position", self.position, ("learned", "sincos"))
+        check_choice("model.tokenizer", self.tokenizer, TOKENIZERS)
         for name in ("dropout", "attention_dropout", "head_dropout"):
             check_between(f"model.{name}", getattr(self, name), 0.0, 1.0, "[)")
         for name in ("hidden_dim", "num_layers", "num_heads", "intermediate_dim"):
@@ -86,7 +92,8 @@ class DataRecipe:
         truncation: str, what is kept of longer texts: `"head"`, `"head_tail"` or `"windows"`. Default `"head"`.
         head_fraction: float in [0, 1], with `"head_tail"` the share that is kept of the beginning. Default 0.25.
         stride: int or None, with `"windows"` the tokens from one window to the next. Default None: half a window.
-        bucket_lengths: tuple of int, lengths that batches are padded to; those above `max_length` are dropped.
+        bucket_lengths: tuple of int, lengths that batches are padded to; those above `max_length` are dropped. Default
+            32, 64, .. 512.
         packing: bool, train on rows of `max_length` tokens with several whole texts in each, instead of texts padded to
             the lengths above. Default False.
         lowercase: bool, for `init="scratch"` only (other starts obey their own tokenizer_config.json). Default True.
@@ -106,7 +113,7 @@ class DataRecipe:
     truncation: str = "head"
     head_fraction: float = 0.25
     stride: int | None = None
-    bucket_lengths: tuple[int, ...] = (64, 128, 192, 256, 320, 384, 448, 512)
+    bucket_lengths: tuple[int, ...] = BUCKET_LENGTHS
     packing: bool = False
     lowercase: bool = True
 

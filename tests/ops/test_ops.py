@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import math
 import pathlib
 
@@ -157,9 +158,66 @@ def test_max_and_attention_pool_see_real_tokens_only(dtype):
 
 
 def test_attention_drops_weights_not_outputs(primitives):
-    q = k = v = np.float32(random(1, 1, 3, 4))
-    context = primitives.attention(q, k, v, dropout=lambda w: w * 0.5)
-    np.testing.assert_allclose(context, np.array(primitives.attention(q, k, v)) * 0.5, atol=1e-6)
+    q, k, v = (np.float32(random(2, 2, 7, 4, seed=i)) for i in range(3))
+    context = primitives.attention(q, k, v, dropout=(0.4, 5))
+    kept = np.array(primitives.dropout(np.ones((2, 2, 7, 7), "float32"), 0.4, 5)).astype("float64")
+    assert 0 < (kept == 0).mean() < 1
+    weights = softmax(np.einsum("bhqd,bhkd->bhqk", q.astype("float64"), k) / 2)
+    np.testing.assert_allclose(context, (weights * kept) @ v, atol=1e-5)
+
+
+@pytest.mark.parametrize("key_heads", [4, 2, 1])
+def test_compiled_attention_with_dropout_has_the_gradient_of_the_formula(key_heads):
+    """The formula is computed by TensorFlow in float64, with the decisions that the compiled dropout makes."""
+    import tensorflow as tf
+
+    arrays = [random(2, heads, 5, 4, seed=i) for i, heads in enumerate((4, key_heads, key_heads))]
+    arrays += [random(2, 1, 5, 5, seed=3)]
+    upstream = random(2, 4, 5, 4, seed=4)
+    with ops.compiled_elementwise():
+        kept = np.array(ops.dropout(np.ones((2, 4, 5, 5), "float32"), 0.3, 7)).astype("float64")
+    assert 0.1 < (kept == 0).mean() < 0.5
+
+    def formula(q, k, v, bias):
+        k, v = (tf.repeat(x, 4 // key_heads, axis=1) for x in (k, v))
+        weights = tf.nn.softmax(tf.matmul(q, k, transpose_b=True) / 2 + bias)
+        return tf.matmul(weights * kept, v)
+
+    def compiled(*tensors):
+        with ops.compiled_elementwise():
+            return ops.attention(*tensors, dropout=(0.3, 7))
+
+    results = []
+    for function, dtype in ((formula, "float64"), (compiled, "float32")):
+        tensors = [tf.constant(x, dtype) for x in arrays]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            context = function(*tensors)
+        results.append([context, *tape.gradient(context, tensors, output_gradients=tf.constant(upstream, dtype))])
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_update_of_adamw_by_hand(primitives, compiled):
+    gradient, mean, square, value = (np.float32(random(3, 4, seed=i)) for i in range(4))
+    square = square**2
+    rate, epsilon, decay, scale, betas = 0.1, 1e-3, 0.01, 0.5, (0.9, 0.99)
+    with ops.compiled_elementwise(compiled):
+        scalars = (np.float32(x) for x in (rate, epsilon, decay, scale))
+        found = primitives.adamw_update(gradient, mean, square, value, *scalars, betas)
+    g = gradient.astype("float64") * scale
+    m, v = 0.9 * mean + 0.1 * g, 0.99 * square + 0.01 * g**2
+    expected = (m, v, value - rate * m / (np.sqrt(v) + epsilon) - decay * value)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_sum_of_squares_is_float32(primitives):
+    x = random(30, 50)
+    np.testing.assert_allclose(primitives.sum_of_squares(np.float32(x)), (x**2).sum(), rtol=1e-5)
+    low = primitives.sum_of_squares(keras.ops.cast(np.full((4000,), 3.0), "bfloat16"))
+    assert float(low) == 36000
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 5), (40, 50, 25)])
@@ -302,7 +360,7 @@ def test_compiled_dropout_gives_the_gradient_of_the_values_that_it_kept(dtype):
     # Neighbours along every axis, and other seeds, fall independently: 0.01 of pairs are both gone.
     spread = 5 * math.sqrt(0.01 * 0.99 / x.numpy().size)
     pairs = [gone[1:] & gone[:-1], gone[:, 1:] & gone[:, :-1], gone[..., 1:] & gone[..., :-1]]
-    for seed in (4, 2**31 - 1):
+    for seed in (4, 5, 6, 2**31 - 1):
         with ops.compiled_elementwise():
             pairs.append(gone & (tf.cast(ops.dropout(x, 0.1, seed), tf.float32).numpy() == 0))
     for both in pairs:
@@ -319,8 +377,9 @@ def test_compiled_dropout_draws_anew_at_every_step():
         with ops.compiled_elementwise():
             return ops.dropout(tf.ones((100, 100)), 0.5, generator)
 
-    first, second = drop().numpy() == 0, drop().numpy() == 0
-    assert abs((first & second).mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 10_000)
+    calls = [drop().numpy() == 0 for _ in range(8)]
+    for first, second in itertools.combinations(calls, 2):
+        assert abs((first & second).mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 10_000)
 
 
 def test_compiled_parts_end_with_their_block():

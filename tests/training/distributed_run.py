@@ -169,6 +169,38 @@ def run_partly(strategy, output: pathlib.Path) -> None:
     np.savez(output, **before, **trained, **averages)
 
 
+def run_several(strategy, output: pathlib.Path) -> None:
+    """Trains two outputs with a loss each on batches of uneven sizes, and writes weights, losses and metrics."""
+    keras.utils.set_random_seed(4)
+    rng = np.random.default_rng(7)
+    parts = []
+    for size in (7, 4, 1, 6):
+        labels = {"kind": rng.integers(0, 3, size).astype("int32"), "value": rng.random((size, 2), "float32")}
+        parts.append((rng.random((size, 5), "float32"), labels, {name: rng.random(size, "float32") for name in labels}))
+    with strategy.scope():
+        inputs = keras.Input((5,))
+        model = keras.Model(inputs, {n: keras.layers.Dense(k, name=n)(inputs) for n, k in (("kind", 3), ("value", 2))})
+        distributed = DistributedModel(model, {"kind": 4.0, "value": 3.0})
+        distributed.compile(
+            optimizers.AdamW(3e-2, global_clipnorm=CLIP_NORM),
+            {"kind": losses.for_kind("single_label"), "value": losses.for_kind("regression")},
+            weighted_metrics={"kind": [keras.metrics.SparseCategoricalAccuracy("accuracy")]},
+            loss_weights={"value": 0.5},
+            batch_loss=True,
+        )
+    signature = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), parts[0])
+    read = tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=signature)
+    seen = []
+    keep = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(float(logs["batch_loss"])))
+    history = distributed.fit(read, epochs=3, verbose=0, shuffle=False, callbacks=[keep]).history
+    np.savez(
+        output,
+        batch_losses=seen,
+        **{f"history/{name}": values for name, values in history.items()},
+        **{f"weights/{v.path}": v.numpy() for v in model.trainable_variables},
+    )
+
+
 def dropped(strategy) -> np.ndarray:
     """Returns where two calls of a dropout leave ones, boolean (local replicas, 2, 10000)."""
     with strategy.scope():
@@ -237,6 +269,8 @@ def main(folder: pathlib.Path, steps: int, steps_per_execution: int = 1) -> None
     run_accumulated(mirrored, folder / "accumulated_mirrored.npz")
     run_partly(strategies.create("one_device"), folder / "partly_one_device.npz")
     run_partly(mirrored, folder / "partly_mirrored.npz")
+    run_several(strategies.create("one_device"), folder / "several_one_device.npz")
+    run_several(mirrored, folder / "several_mirrored.npz")
     np.savez(folder / "dropped.npz", one=dropped(strategies.create("one_device")), two=dropped(mirrored))
     (folder / "refusals.json").write_text(json.dumps(refusals(mirrored)))
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from keras_transformer import optimizers
+from tests.training.fits import check_resumed, make_fit, result
 from tests.training.test_distributed import _data, _dataset, _distributed, _linear
-from tests.training.test_fitting import Killed, make_fit, result
 
 
 def weights_after(parts, epochs=2, **options):
@@ -98,7 +98,7 @@ def test_what_cannot_be_added_up_is_refused(options, message):
 
 def test_the_loop_counts_batches_and_the_schedule_updates(tmp_path):
     fit = make_fit(tmp_path, epochs=3, accumulation_steps=3, validations_per_epoch=2, patience=None, count=24)
-    per_epoch = fit.plan.steps_per_epoch
+    per_epoch = fit.batches.plan.steps_per_epoch
     assert (per_epoch, fit.boundaries()) == (5, [3, 5]), "by whole updates; by steps it would be 2"
     fit.run()
     assert fit.global_step == 15
@@ -108,28 +108,11 @@ def test_the_loop_counts_batches_and_the_schedule_updates(tmp_path):
 
 
 @pytest.mark.parametrize(("at", "kept"), [(2, []), (5, [3, 4]), (7, [4, 7])])
-def test_a_killed_training_goes_on_from_an_update(at, kept, tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_from_an_update(at, kept, tmp_path):
     options = {"epochs": 2, "checkpoint_steps": 1, "patience": None, "accumulation_steps": 3}
-    whole = make_fit(tmp_path / "whole", **options)
-    assert whole.plan.steps_per_epoch == 4
-    expected = whole.run()
-    last = whole.store.load_latest().tensors
-
-    def die(point):
-        if point == f"step:{at}":
-            raise Killed
-
-    monkeypatch.setattr("keras_transformer.training.faults.reach", die)
-    with pytest.raises(Killed):
-        make_fit(tmp_path / "killed", **options).run()
-    monkeypatch.undo()
-    resumed = make_fit(tmp_path / "killed", **options)
-    assert resumed.store.steps() == kept, "none between updates"
-    found = resumed.run()
-    tensors = resumed.store.load_latest().tensors
-    for name in (n for n in last if not n.startswith("metrics/")):
-        np.testing.assert_array_equal(tensors[name], last[name], err_msg=name)
-    assert found.epochs == expected.epochs
+    done = check_resumed(tmp_path, at, **options)
+    assert done.whole.batches.steps_per_epoch == 4
+    assert done.kept == kept, "none between updates"
 
 
 def test_an_interrupt_waits_for_the_update(tmp_path, monkeypatch):

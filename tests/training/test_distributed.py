@@ -90,6 +90,14 @@ def test_frozen_layers_adapters_and_averages_are_those_of_one_device(runs, folde
     assert not any(np.array_equal(two[f"weights/{n}"], two[f"weights/mean/{n}"]) for n in means)
 
 
+def test_several_losses_are_those_of_one_device(runs, folder):
+    one, two = (dict(np.load(folder / f"several_{name}.npz")) for name in ("one_device", "mirrored"))
+    assert len(one["batch_losses"]) == 12
+    assert {"history/loss", "history/kind_loss", "history/value_loss", "history/accuracy"} <= set(one)
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_metrics_are_those_of_the_whole_batch_on_two_replicas(runs):
     one, two = runs
     for name in (n for n in one if n.startswith(("measured/", "history/"))):

@@ -4,101 +4,12 @@ import logging
 import os
 import signal
 
-import keras
 import numpy as np
 import pytest
 
-from keras_transformer import data, losses, optimizers
-from keras_transformer.layers import AttentionConfig, FeedForwardConfig
-from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
-from keras_transformer.pipelines import score_rows
-from keras_transformer.training import CheckpointStore, DistributedModel, TrainRecipe, judging, state
-from keras_transformer.training.fitting import Fit, updates_per_epoch
-from keras_transformer.training.scalars import ScalarWriter
-
-BUCKETS = (8, 12)
-
-
-def make_rows(count, seed=0):
-    """Rows of 3 to 12 tokens; the label says whether token 7 occurs."""
-    random = np.random.default_rng(seed)
-    rows = [random.integers(8, 30, random.integers(3, 13)) for _ in range(count)]
-    labels = np.arange(count) % 2
-    for row, label in zip(rows, labels, strict=True):
-        if label:
-            row[random.integers(len(row))] = 7
-    splits = np.cumsum([0, *map(len, rows)])
-    return data.TokenRows(np.concatenate(rows), splits, np.arange(count)), labels.astype(np.int32)
-
-
-def make_transformer(dropout):
-    """The smallest classifier of ours."""
-    config = EncoderConfig(
-        vocabulary_size=30,
-        hidden_dim=16,
-        num_layers=1,
-        max_length=12,
-        dropout=dropout,
-        attention=AttentionConfig(num_heads=2, dropout=dropout),
-        feed_forward=FeedForwardConfig(intermediate_dim=16),
-    )
-    return TextClassifier(TransformerEncoder(config), 2, dropout=dropout)
-
-
-def make_bag(dropout):
-    """A bag of words with our inputs and outputs: what is tested here is the loop, and this is fast."""
-    names = ("token_ids", "segment_ids", "padding_mask")
-    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
-    words = keras.layers.Embedding(30, 8, name="words")(inputs["token_ids"])
-    dropped = keras.layers.Dropout(dropout)(keras.layers.GlobalMaxPooling1D()(words))
-    return keras.Model(inputs, {"logits": keras.layers.Dense(2, name="head")(dropped)})
-
-
-def make_fit(
-    folder, epochs=2, validations=None, dropout=0.1, checkpoint_steps=100, count=16, bag=True, stages=(), **options
-):
-    """A Fit of a tiny model; `validations` replaces the real validation by a list of its results."""
-    rows, labels = make_rows(count)
-    plan = data.BatchPlan(rows.lengths, BUCKETS, tokens_per_batch=60, seed=1)
-    together = options.get("accumulation_steps", 1)
-    updates = updates_per_epoch(plan.steps_per_epoch, together)
-    keras.utils.set_random_seed(5)
-    model = DistributedModel((make_bag if bag else make_transformer)(dropout), examples_per_step=count / updates)
-    model.compile(
-        optimizers.create(
-            model.model, learning_rate=1e-2, total_steps=epochs * updates, ema_decay=options.get("ema_decay")
-        ),
-        losses.for_kind("single_label"),
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        accumulation_steps=together,
-        run_eagerly=bag,  # compiling takes most of the time of so few steps
-    )
-    results = iter(validations or ())
-
-    def validate():
-        if validations is not None:
-            return next(results)
-        logits = score_rows(model, rows, tokens_per_batch=480)
-        return judging.measure("single_label", logits, labels)
-
-    return Fit(
-        model,
-        rows,
-        labels,
-        np.ones(count, np.float32),
-        plan,
-        validate,
-        options.pop("monitor", "accuracy"),
-        TrainRecipe(epochs=epochs, **options),
-        CheckpointStore(folder / "checkpoints"),
-        {name: ScalarWriter(folder / "logs" / name) for name in ("train", "validation")},
-        checkpoint_steps,
-        curriculum=data.Curriculum(rows, plan, stages, epochs) if stages else None,
-    )
-
-
-def result(accuracy, loss=1.0):
-    return {"accuracy": accuracy, "loss": loss}
+from keras_transformer.training import state
+from keras_transformer.training.spikes import SpikeGuard
+from tests.training.fits import Killed, check_resumed, die_at, make_fit, result
 
 
 def test_it_learns(tmp_path):
@@ -106,16 +17,16 @@ def test_it_learns(tmp_path):
     done = fit.run()
     assert done.epochs["val_accuracy"][-1] > 0.9, done.epochs
     assert done.epochs["loss"][-1] < 0.5 * done.epochs["loss"][0]
-    assert fit.global_step == 12 * fit.plan.steps_per_epoch == len(done.steps["loss"])
+    assert fit.global_step == 12 * fit.batches.plan.steps_per_epoch == len(done.steps["loss"])
     assert done.epochs["epoch"] == list(range(1, 13))
 
 
 def test_the_loss_of_each_step_averages_to_the_loss_of_the_epoch(tmp_path):
     fit = make_fit(tmp_path, epochs=2)
     done = fit.run()
-    per_epoch = fit.plan.steps_per_epoch
+    per_epoch = fit.batches.plan.steps_per_epoch
     for epoch in range(2):
-        sizes = [len(fit.plan.batch(epoch, step)[1]) for step in range(per_epoch)]
+        sizes = [len(fit.batches.plan.batch(epoch, step)[1]) for step in range(per_epoch)]
         assert len(set(sizes)) > 1, "batches of several sizes, or the test proves little"
         expected = np.average(done.steps["loss"][epoch * per_epoch : (epoch + 1) * per_epoch], weights=sizes)
         assert done.epochs["loss"][epoch] == pytest.approx(expected, abs=1e-5)
@@ -124,7 +35,7 @@ def test_the_loss_of_each_step_averages_to_the_loss_of_the_epoch(tmp_path):
 def test_the_best_validation_is_what_remains(tmp_path):
     fit = make_fit(tmp_path, epochs=4, validations=[result(0.6), result(0.8), result(0.7), result(0.8)])
     done = fit.run()
-    per_epoch = fit.plan.steps_per_epoch
+    per_epoch = fit.batches.plan.steps_per_epoch
     assert done.best_step == 2 * per_epoch
     assert fit.store.steps() == [n * per_epoch for n in (2, 3, 4)]
     best = fit.store.load(done.best_step).tensors
@@ -137,13 +48,13 @@ def test_the_best_validation_is_what_remains(tmp_path):
 
 def test_of_equal_accuracies_the_lower_loss_is_better(tmp_path):
     fit = make_fit(tmp_path, epochs=3, validations=[result(0.8, 0.5), result(0.8, 0.4), result(0.8, 0.45)])
-    assert fit.run().best_step == 2 * fit.plan.steps_per_epoch
+    assert fit.run().best_step == 2 * fit.batches.plan.steps_per_epoch
 
 
 def test_the_loss_can_decide(tmp_path):
     found = [result(0.5, 0.5), result(0.9, 0.6), result(0.9, 0.7)]
     fit = make_fit(tmp_path, epochs=3, validations=found, monitor="loss")
-    assert fit.run().best_step == fit.plan.steps_per_epoch
+    assert fit.run().best_step == fit.batches.plan.steps_per_epoch
 
 
 def test_it_stops_early(tmp_path, caplog):
@@ -152,8 +63,8 @@ def test_it_stops_early(tmp_path, caplog):
         fit = make_fit(tmp_path, epochs=5, validations=found, patience=2)
         done = fit.run()
     assert done.stopped_early
-    assert fit.global_step == 4 * fit.plan.steps_per_epoch
-    assert done.best_step == 2 * fit.plan.steps_per_epoch
+    assert fit.global_step == 4 * fit.batches.plan.steps_per_epoch
+    assert done.best_step == 2 * fit.batches.plan.steps_per_epoch
     assert "stopped early" in caplog.text
     assert make_fit(tmp_path, epochs=5, validations=[], patience=2).run().stopped_early, (
         "a second process trains no more"
@@ -163,7 +74,7 @@ def test_it_stops_early(tmp_path, caplog):
 def test_validations_within_an_epoch(tmp_path):
     found = [result(0.5), result(0.9), result(0.6), result(0.6), result(0.6), result(0.6)]
     fit = make_fit(tmp_path, epochs=2, validations=found, patience=None, validations_per_epoch=3, count=24)
-    per_epoch = fit.plan.steps_per_epoch
+    per_epoch = fit.batches.plan.steps_per_epoch
     done = fit.run()
     ends = [round(per_epoch * i / 3) for i in (1, 2, 3)]
     assert ends[0] < ends[1] < ends[2] == per_epoch
@@ -171,40 +82,12 @@ def test_validations_within_an_epoch(tmp_path):
     assert done.best_step == ends[1]
 
 
-class Killed(BaseException):
-    """Stands for the end of a process."""
-
-
 @pytest.mark.parametrize(("at", "validations_per_epoch", "bag"), [(1, 1, True), (5, 2, True), (7, 1, False)])
-def test_a_resumed_training_ends_as_one_that_was_never_ended(tmp_path, monkeypatch, at, validations_per_epoch, bag):
-    """All state: weights, moments, dropout seeds, running metrics, curves; checkpoints lie two steps apart."""
+def test_a_resumed_training_ends_as_one_that_was_never_ended(tmp_path, at, validations_per_epoch, bag):
+    """Checkpoints lie two steps apart."""
     options = {"epochs": 2, "checkpoint_steps": 2, "patience": None, "bag": bag}
-    options["validations_per_epoch"] = validations_per_epoch
-    whole = make_fit(tmp_path / "whole", **options)
-    assert whole.plan.steps_per_epoch == 4
-    expected = whole.run()
-    last = whole.store.load_latest().tensors
-
-    def die(point):
-        if point == f"step:{at}":
-            raise Killed
-
-    monkeypatch.setattr("keras_transformer.training.faults.reach", die)
-    with pytest.raises(Killed):
-        make_fit(tmp_path / "killed", **options).run()
-    monkeypatch.undo()
-    resumed = make_fit(tmp_path / "killed", **options)
-    found = resumed.run()
-    tensors = resumed.store.load_latest().tensors
-    assert list(tensors) == list(last)
-    for name in last:
-        if name.startswith("metrics/"):
-            continue  # a validation leaves its own numbers in the same metrics; the curves below are what counts
-        np.testing.assert_array_equal(tensors[name], last[name], err_msg=name)
-    assert found.epochs == expected.epochs
-    assert found.steps["step"] == expected.steps["step"]
-    np.testing.assert_allclose(found.steps["loss"], expected.steps["loss"], atol=2e-6)
-    assert found.best_step == expected.best_step
+    done = check_resumed(tmp_path, at, validations_per_epoch=validations_per_epoch, **options)
+    assert done.whole.batches.steps_per_epoch == 4
 
 
 def test_a_lost_best_checkpoint_is_said(tmp_path, caplog):
@@ -246,3 +129,84 @@ def test_an_interrupt_waits_for_the_checkpoint(tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
     again = make_fit(tmp_path)
     assert again.store.steps() == [3], "the step after the signal is finished and kept"
+
+
+GUARD = SpikeGuard(lower=0.5, limit=2)
+
+
+def poison(fit, calls):
+    """Makes the weights of the head useless after some steps, counted as they are done; returns the count."""
+    own, done = fit.model.train_step, []
+
+    def train_step(batch):
+        results = own(batch)
+        done.append(len(done) + 1)
+        if done[-1] in calls:
+            head = fit.model.model.get_layer("head")
+            head.bias.assign(np.full(head.bias.shape, np.nan))
+        return results
+
+    fit.model.train_step = train_step
+    return done
+
+
+def test_a_loss_that_runs_away_goes_back_to_the_checkpoint_without_its_batches(tmp_path, caplog):
+    fit = make_fit(tmp_path, epochs=3, checkpoint_steps=2, patience=None, guard=GUARD)
+    done = poison(fit, [5])
+    with caplog.at_level(logging.WARNING):
+        finished = fit.run()
+    # The loss of step 6 is not finite; the last checkpoint before is that of step 4, and 5 and 6 led there.
+    assert len(done) == 12
+    assert finished.skipped == [[4, 6]]
+    assert finished.steps["step"] == [1, 2, 3, 4, 7, 8, 9, 10, 11, 12]
+    assert np.isfinite(finished.steps["loss"]).all()
+    assert finished.recoveries == 1
+    assert float(fit.model.optimizer.learning_rate_scale) == 0.5
+    assert "back to step 4, without the batches of steps 5 to 6" in caplog.text
+
+
+def test_what_was_left_out_stays_left_out_after_a_kill(tmp_path, monkeypatch):
+    fit = make_fit(tmp_path, epochs=3, checkpoint_steps=2, patience=None, guard=GUARD)
+    poison(fit, [5])
+    die_at(monkeypatch, 9)
+    with pytest.raises(Killed):
+        fit.run()
+    monkeypatch.undo()
+    resumed = make_fit(tmp_path, epochs=3, checkpoint_steps=2, patience=None, guard=GUARD)
+    done = poison(resumed, [])
+    finished = resumed.run()
+    assert len(done) == 4
+    assert finished.skipped == [[4, 6]]
+    assert finished.steps["step"] == [1, 2, 3, 4, 7, 8, 9, 10, 11, 12]
+    assert float(resumed.model.optimizer.learning_rate_scale) == 0.5
+
+
+def test_a_loss_that_keeps_running_away_ends_the_training(tmp_path):
+    fit = make_fit(tmp_path, epochs=3, checkpoint_steps=2, patience=None, guard=GUARD)
+    poison(fit, [3, 7, 9])
+    with pytest.raises(FloatingPointError, match="at step 10, after it was brought back 2 times: lower"):
+        fit.run()
+
+
+def test_without_a_guard_a_loss_that_is_not_finite_ends_the_training(tmp_path):
+    fit = make_fit(tmp_path, epochs=3, checkpoint_steps=2, patience=None)
+    poison(fit, [5])
+    with pytest.raises(FloatingPointError, match="not finite at step 6"):
+        fit.run()
+    assert fit.store.steps() == [2, 4]
+
+
+def test_a_spike_is_told_from_the_noise_of_a_falling_loss():
+    random = np.random.default_rng(0)
+    losses = (8 * np.exp(-np.arange(300) / 80) + 2 + 0.1 * random.standard_normal(300)).tolist()
+    guard = SpikeGuard()
+    assert not any(guard.is_spike(losses[:i], losses[i]) for i in range(300))
+    assert guard.is_spike(losses, 4.0)
+    assert not guard.is_spike(losses[:10], 1000.0), "too early to tell"
+    assert guard.is_spike([], float("inf"))
+
+
+@pytest.mark.parametrize("wrong", [{"factor": 0}, {"lower": 0}, {"lower": 1.5}, {"limit": 0}])
+def test_a_guard_checks_its_arguments(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        SpikeGuard(**wrong)

@@ -13,8 +13,8 @@ from keras_transformer import losses, models, optimizers
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
 from keras_transformer.training import DistributedModel, RunFolder
+from tests.training.fits import check_resumed, make_fit, result
 from tests.training.test_distributed import _data, _dataset, _distributed, _linear
-from tests.training.test_fitting import Killed, make_fit, result
 from tests.training.test_train_main import TINY, command, in_process, one_line, same_result, write_reviews
 
 BLOCKS = 3
@@ -176,12 +176,12 @@ STAGES = [(4, 0.3), (6, 0.55)]
 
 def shapes_of(fit):
     """Lengths of the batches that the model was given."""
-    seen, own = [], fit._batches
+    seen, own = [], fit.batches.dataset
 
-    def batches(end):
-        return own(end).map(lambda inputs, *rest: (_note(seen, inputs), *rest))
+    def dataset(epoch, start, end):
+        return own(epoch, start, end).map(lambda inputs, *rest: (_note(seen, inputs), *rest))
 
-    fit._batches = batches
+    fit.batches.dataset = dataset
     return seen
 
 
@@ -193,37 +193,20 @@ def _note(seen, inputs):
 
 def test_the_loop_takes_short_texts_first(tmp_path):
     fit = make_fit(tmp_path, stages=STAGES, patience=None)
-    per_epoch = fit.plan.steps_per_epoch
+    per_epoch = fit.batches.plan.steps_per_epoch
     seen = shapes_of(fit)
     fit.run()
-    limits = [fit.curriculum.length(step) or 12 for step in range(2 * per_epoch)]
-    buckets = [fit.plan.batch(*divmod(step, per_epoch))[0] for step in range(2 * per_epoch)]
+    limits = [fit.batches.curriculum.length(step) or 12 for step in range(2 * per_epoch)]
+    buckets = [fit.batches.plan.batch(*divmod(step, per_epoch))[0] for step in range(2 * per_epoch)]
     assert seen == [min(limit, bucket) for limit, bucket in zip(limits, buckets, strict=True)]
     assert len(set(limits)) == 3
 
 
 @pytest.mark.parametrize("at", [1, 3, 5])
-def test_averages_and_stages_go_on_after_a_kill(at, tmp_path, monkeypatch):
+def test_averages_and_stages_go_on_after_a_kill(at, tmp_path):
     options = {"stages": STAGES, "ema_decay": 0.8, "patience": None, "checkpoint_steps": 1, "validations_per_epoch": 2}
-    whole = make_fit(tmp_path / "whole", **options)
-    expected = whole.run()
-
-    def die(point):
-        if point == f"step:{at}":
-            raise Killed
-
-    monkeypatch.setattr("keras_transformer.training.faults.reach", die)
-    with pytest.raises(Killed):
-        make_fit(tmp_path / "killed", **options).run()
-    monkeypatch.undo()
-    resumed = make_fit(tmp_path / "killed", **options)
-    assert resumed.run().epochs == expected.epochs
-    last, found = whole.store.load_latest().tensors, resumed.store.load_latest().tensors
-    assert any("average" in name for name in last)
-    for name in (n for n in last if not n.startswith("metrics/")):
-        np.testing.assert_array_equal(found[name], last[name], err_msg=name)
-    for a, b in zip(whole.model.model.get_weights(), resumed.model.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    done = check_resumed(tmp_path, at, **options)
+    assert any("average" in name for name in done.fit.store.load_latest().tensors)
 
 
 EVERYTHING = [

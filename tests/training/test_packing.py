@@ -14,7 +14,7 @@ from keras_transformer import data, losses, optimizers
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
 from keras_transformer.training import DistributedModel, Recipe, preparation, run
-from tests.training import test_fitting
+from tests.training import fits
 from tests.training.test_runner import tiny, write_table
 
 RUN = Path(__file__).with_name("packed_run.py")
@@ -162,28 +162,11 @@ def test_a_resumed_packed_training_ends_as_one_that_was_never_ended(tmp_path, mo
     def packed(lengths, buckets, **options):
         return data.PackedPlan(lengths, max(buckets), **options)
 
-    monkeypatch.setattr(test_fitting.data, "BatchPlan", packed)
+    monkeypatch.setattr(fits.data, "BatchPlan", packed)
     options = {"epochs": 2, "checkpoint_steps": 1, "patience": None, "bag": False}
-    whole = test_fitting.make_fit(tmp_path / "whole", **options)
-    assert isinstance(whole.plan, data.PackedPlan)
-    expected, last = whole.run(), whole.store.load_latest().tensors
-    at = whole.plan.steps_per_epoch + 1
-
-    def die(point):
-        if point == f"step:{at}":
-            raise test_fitting.Killed
-
-    monkeypatch.setattr("keras_transformer.training.faults.reach", die)
-    with pytest.raises(test_fitting.Killed):
-        test_fitting.make_fit(tmp_path / "killed", **options).run()
-    monkeypatch.setattr("keras_transformer.training.faults.reach", lambda point: None)
-    resumed = test_fitting.make_fit(tmp_path / "killed", **options)
-    found, tensors = resumed.run(), resumed.store.load_latest().tensors
-    for name in last:
-        if not name.startswith("metrics/"):
-            np.testing.assert_array_equal(tensors[name], last[name], err_msg=name)
-    assert found.epochs == expected.epochs
-    np.testing.assert_allclose(found.steps["loss"], expected.steps["loss"], atol=2e-6)
+    done = fits.check_resumed(tmp_path, at=4, **options)
+    assert isinstance(done.whole.batches.plan, data.PackedPlan)
+    assert done.whole.batches.steps_per_epoch < 4, "it was killed in the second epoch"
 
 
 def test_a_recipe_trains_on_packed_rows(tmp_path):
@@ -206,8 +189,7 @@ def test_what_cannot_be_packed_is_refused():
     rows = make_rows()
     plan = data.PackedPlan(rows.lengths, LONGEST, tokens_per_batch=80)
     dataset = data.make_dataset(rows, np.zeros(COUNT, int), None, plan)
-    names = ("token_ids", "segment_ids", "padding_mask", "position_ids", "example_ids")
-    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    inputs = {"token_ids": keras.Input((None,), dtype="int32", name="token_ids")}
     pooled = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(40, 4)(inputs["token_ids"]))
     other = DistributedModel(keras.Model(inputs, {"logits": keras.layers.Dense(2)(pooled)}, name="bag"), 8)
     other.compile("sgd", losses.for_kind("single_label"), run_eagerly=True)

@@ -24,6 +24,10 @@ def test_every_field_can_be_overridden_and_changes_the_identity():
         "model.kind": "regression",
         "model.pooling": "first",
         "model.position": "sincos",
+        "model.tokenizer": "byte_level_bpe",
+        "pretrain.objective": "masked",
+        "pretrain.ema_decay": "0.5",
+        "pretrain.held_out": "0.2",
         "data.truncation": "windows",
         "data.bucket_lengths": "16,32",
         "train.monitor": "loss",
@@ -81,9 +85,9 @@ def test_overrides_take_the_types_of_the_fields():
     ("assignment", "message"),
     [
         ("train.epoch=2", "Did you mean train.epochs?"),
-        ("data.epochs=2", "Did you mean train.epochs?"),
+        ("data.epochs=2", "Did you mean train.epochs or pretrain.epochs?"),
         ("train.batch_size=64", "Did you mean train.tokens_per_batch?"),
-        ("trian.epochs=3", "Did you mean train.epochs?"),
+        ("trian.epochs=3", "Did you mean train.epochs or pretrain.epochs?"),
         ("optimizer.nothing=3", "Known are: optimizer.learning_rate"),
         ("train.epochs=two", "train.epochs must be of type int. Received: 'two'"),
         ("train.epochs=0", "train.epochs must be at least 1. Received: 0"),
@@ -159,8 +163,8 @@ def test_names_and_files_that_are_not_there(tmp_path):
 
 def test_buckets_end_at_the_longest_text():
     data = Recipe().data
-    assert dataclasses.replace(data, max_length=256).buckets() == (64, 128, 192, 256)
-    assert dataclasses.replace(data, max_length=200).buckets() == (64, 128, 192, 200)
+    assert dataclasses.replace(data, max_length=128).buckets() == (32, 64, 96, 128)
+    assert dataclasses.replace(data, max_length=100).buckets() == (32, 64, 96, 100)
     assert dataclasses.replace(data, max_length=20).buckets() == (20,)
 
 
