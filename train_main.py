@@ -21,11 +21,17 @@ from keras_transformer.training.launch import IS_LOCAL_WORKER, launch
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("recipe", "imdb", "Name of a recipe (imdb, demo, scratch), or a JSON file that holds one.")
+flags.DEFINE_string(
+    "recipe",
+    "imdb",
+    "Name of a recipe (imdb, demo, scratch, imdb_pretrained, imdb_adapted), or a JSON file that holds one.",
+)
 flags.DEFINE_multi_string(
     "set", [], "Replace one field of the recipe: --set train.epochs=2 --set data.bucket_lengths=64,128.", short_name="s"
 )
-flags.DEFINE_enum("mode", "train", ["train", "evaluate", "export", "predict"], "What to do with the run folder.")
+flags.DEFINE_enum(
+    "mode", "train", ["train", "pretrain", "evaluate", "export", "predict"], "What to do with the run folder."
+)
 flags.DEFINE_string("run_dir", None, "Folder of the run. Default: runs/ and the name of the recipe.")
 flags.DEFINE_bool("overwrite", False, "Throw away what an earlier run left in the folder.")
 
@@ -41,6 +47,8 @@ FIELDS = {
     "data": ("data.source", "imdb, tfds:NAME, a folder in the aclImdb layout, or a .csv, .tsv or .jsonl file."),
     "text_column": ("data.text_column", "Column of the text in a file."),
     "label_column": ("data.label_column", "Column of the label in a file."),
+    "corpus": ("pretrain.corpus", "Text to pretrain on: a folder, a file, imdb, or tfds:NAME."),
+    "objective": ("pretrain.objective", "What is learned from it: masked, replaced, next_token, .. or none."),
     "max_length": ("data.max_length", "Tokens per text; what is longer is truncated."),
     "truncation": ("data.truncation", "What is kept of long texts: head, head_tail or windows."),
     "learning_rate": ("optimizer.learning_rate", "Peak learning rate."),
@@ -81,7 +89,12 @@ def run_folder() -> Path:
     return Path(FLAGS.run_dir or Path("runs") / Path(FLAGS.recipe).stem)
 
 
-def train(arguments: list[str]) -> int:
+def pretrain(arguments: list[str]) -> int:
+    """Run the phase that learns from text without labels, and write the model that it leaves."""
+    return train(arguments, pretrain_only=True)
+
+
+def train(arguments: list[str], pretrain_only: bool = False) -> int:
     """Run every phase that has not been done yet."""
     refuse(arguments)
     recipe, folder, started = recipe_from_flags(), run_folder(), time.monotonic()
@@ -105,6 +118,7 @@ def train(arguments: list[str]) -> int:
         log_seconds=FLAGS.log_seconds,
         token_cache={None: True, "none": False}.get(FLAGS.token_cache, FLAGS.token_cache),
         export=write_export,
+        pretrain_only=pretrain_only,
     )
     took = format_seconds(time.monotonic() - started)
     if done:  # by the chief, if there are several workers
@@ -190,7 +204,7 @@ def main(arguments: list[str]) -> int:
     if not FLAGS.debug:
         absl_logging.set_verbosity(absl_logging.ERROR)  # TensorFlow's Python part logs through it
     try:
-        modes = {"train": train, "evaluate": evaluate, "export": export, "predict": predict}
+        modes = {"train": train, "pretrain": pretrain, "evaluate": evaluate, "export": export, "predict": predict}
         return modes[FLAGS.mode](arguments[1:]) or 0
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)

@@ -6,6 +6,31 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Yields a temporary binary file that is flushed and takes the name `path` if the block ends without an error.
+
+    Args:
+        path: The file; its folder must exist.
+
+    Yields:
+        The temporary file, beside `path`, removed after an error.
+    """
+    path = pathlib.Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
@@ -15,18 +40,8 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
         path: The file; its folder must exist.
         content: What it shall hold.
     """
-    path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+    with new_file(path) as file:
+        file.write(content)
 
 
 def write_text(path: str | os.PathLike, content: str) -> None:

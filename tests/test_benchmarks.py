@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import libraries  # noqa: E402
 import rounds  # noqa: E402
 import training_speed  # noqa: E402
+import word_vectors  # noqa: E402
 
 
 def run(script, output, *arguments):
@@ -98,6 +99,45 @@ def test_less_work_keeps_a_curve_for_each_variant_and_draws_them(tmp_path):
     first = (tmp_path / "work.json").read_text()
     assert " s  accuracy" not in run("less_work.py", tmp_path / "work.json", *arguments)[0], "all is there already"
     assert (tmp_path / "work.json").read_text() == first
+
+
+@pytest.mark.slow
+def test_word_vectors_compares_each_start_with_random_of_the_same_seed(tmp_path):
+    flags = "--contestants=random,raw,standardised_frozen", "--rounds=2"
+    shown, result = run("word_vectors.py", tmp_path / "vectors.json", *flags)
+    runs = {name: [entry["run"] for entry in entries] for name, entries in result["rounds"].items()}
+    assert {name: len(entries) for name, entries in runs.items()} == {"random": 2, "raw": 2, "standardised_frozen": 2}
+    assert runs["random"][0]["coverage"] == {}
+    assert runs["raw"][0]["coverage"] == runs["standardised_frozen"][0]["coverage"]
+    assert runs["raw"][0]["coverage"]["share"] > 0.5
+    assert runs["standardised_frozen"][0]["trained_parameters"] < runs["raw"][0]["trained_parameters"] / 3
+    for part in ("validation", "test"):
+        base, other = ([run[part] for run in runs[name]] for name in ("random", "raw"))
+        found = result["summary"]["raw"][part]
+        assert found["accuracies"] == other
+        assert found["minus_random"] == pytest.approx([b - a for a, b in zip(base, other, strict=True)], abs=1e-5)
+        low, high = found["interval_95"]
+        assert low <= found["mean_minus_random"] <= high
+    assert "seed 1" in shown
+    assert "seed 1" not in run("word_vectors.py", tmp_path / "vectors.json", *flags)[0], "all is there already"
+
+
+def test_differences_of_word_vectors_are_paired_by_seed():
+    accuracies = {"random": [0.80, 0.82, 0.81], "raw": [0.79, 0.80, 0.815]}
+    rounds_of = {
+        name: [{"run": {"test": value, "validation": value - 0.1}} for value in values]
+        for name, values in accuracies.items()
+    }
+    found = word_vectors.summary({"rounds": rounds_of})
+    assert found["random"]["test"] == {"accuracies": [0.80, 0.82, 0.81], "mean": 0.81}
+    assert found["raw"]["test"]["minus_random"] == [-0.01, -0.02, 0.005]
+    assert found["raw"]["test"]["mean_minus_random"] == -0.00833
+    # 4.3027 is the quantile of Student's distribution for three values, 0.012583 the standard deviation.
+    reach = 4.3027 * 0.012583 / 3**0.5
+    assert found["raw"]["test"]["interval_95"] == pytest.approx([-0.00833 - reach, -0.00833 + reach], abs=2e-5)
+    assert found["raw"]["validation"]["mean"] == pytest.approx(0.70167, abs=1e-5)
+    del rounds_of["random"][1]["run"]
+    assert word_vectors.summary({"rounds": rounds_of})["raw"]["test"]["minus_random"] == [-0.01, 0.005]
 
 
 @pytest.mark.slow

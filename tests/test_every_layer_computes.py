@@ -160,7 +160,8 @@ def test_a_row_of_padding_only_is_finite_and_disturbs_no_other(step):
         inputs[name][1] = 0
         for a, b in zip(expected, arrays(call(layer, inputs)), strict=True):
             assert np.isfinite(b).all()
-            np.testing.assert_allclose(np.delete(a, 1, 0), np.delete(b, 1, 0), rtol=1e-5, atol=1e-5)
+            if not case.mixes_rows:
+                np.testing.assert_allclose(np.delete(a, 1, 0), np.delete(b, 1, 0), rtol=1e-5, atol=1e-5)
 
 
 SCHEMES = [case for case in CASES if hasattr(case.cls, "role") and set(case.inputs()) == {"token_ids"}]

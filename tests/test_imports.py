@@ -33,8 +33,9 @@ MAY_IMPORT = {
     "plan": {"ops", "layers", "models", "losses", "optimizers", "pretrained"},
     "pipelines": _BELOW_PIPELINES,
     "evaluation": {"data"},
-    "training": _BELOW_PIPELINES | {"pipelines", "evaluation"},
-    "export": _BELOW_PIPELINES | {"pipelines", "evaluation"},
+    "corpus": {"text", "data"},
+    "training": _BELOW_PIPELINES | {"pipelines", "evaluation", "corpus"},
+    "export": _BELOW_PIPELINES | {"pipelines", "evaluation", "corpus"},
     "train_main": {"training", "export"},
 }
 
@@ -68,6 +69,8 @@ OPTIONAL = (
     "transformers",
     "torch",
     "onnxruntime",
+    "datasketch",
+    "zstandard",
 )
 
 

@@ -7,6 +7,7 @@ from keras_transformer.data.curriculum import Curriculum, shorten
 from keras_transformer.data.examples import Examples, Splits, fingerprint
 from keras_transformer.data.labels import encode_labels
 from keras_transformer.data.markup import remove_markup, text_key
+from keras_transformer.data.mixing import TaskMixture, make_mixed_dataset
 from keras_transformer.data.packing import PackedPlan
 from keras_transformer.data.pipeline import make_dataset, make_eval_dataset, predict_in_order
 from keras_transformer.data.plan import BatchPlan
@@ -22,6 +23,7 @@ __all__ = [
     "Examples",
     "PackedPlan",
     "Splits",
+    "TaskMixture",
     "TokenCache",
     "TokenRows",
     "class_weights",
@@ -33,6 +35,7 @@ __all__ = [
     "load",
     "make_dataset",
     "make_eval_dataset",
+    "make_mixed_dataset",
     "pool_windows",
     "predict_in_order",
     "remove_markup",

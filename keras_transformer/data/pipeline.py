@@ -242,7 +242,8 @@ def _packed_gatherer(rows: TokenRows, targets: tuple[np.ndarray, ...], pad_id: i
     return gather
 
 
-def _batches(gather: Callable[..., tuple], batches: Epoch, start_step: int = 0) -> "tf.data.Dataset":
+def _reader(gather: Callable[..., tuple], batches: Epoch) -> Callable[["tf.Tensor"], tuple]:
+    """A function for the graph: from a step to its batch."""
     import tensorflow as tf
 
     with tf.device("CPU:0"):
@@ -254,8 +255,14 @@ def _batches(gather: Callable[..., tuple], batches: Epoch, start_step: int = 0) 
         here = slice(splits[step], splits[step + 1])
         return gather(*(column[here] for column in of_rows), *(column[step] for column in of_steps))
 
+    return batch
+
+
+def _batches(gather: Callable[..., tuple], batches: Epoch, start_step: int = 0) -> "tf.data.Dataset":
+    import tensorflow as tf
+
     return tf.data.Dataset.range(start_step, len(batches.bucket_lengths)).map(
-        batch,
+        _reader(gather, batches),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

@@ -48,6 +48,36 @@ def read_tfds(
         ConnectionError: if it must be downloaded and there is no network.
         ValueError: if it is unknown or has no such features.
     """
+    tfds, builder = prepared_builder(name, data_dir, download)
+    text_feature, label_feature = _features(tfds, builder.info, text_feature, label_feature)
+    class_names, kind = _label_type(tfds, builder.info.features[label_feature])
+    parts, unlabelled = {}, 0
+    for split in builder.info.splits:
+        part_name = _PART_NAMES.get(split)
+        if part_name and part_name not in parts:
+            part, missing = _read_split(tfds, builder, split, text_feature, label_feature, class_names)
+            unlabelled += missing
+            if part.texts:
+                parts[part_name] = part
+    if "train" not in parts:
+        raise ValueError(f"{name}: no labelled training part. Received: splits {sorted(builder.info.splits)}.")
+    return parts, class_names, kind, unlabelled
+
+
+def prepared_builder(name: str, data_dir: Path | None = None, download: bool = False) -> tuple[Any, Any]:
+    """Return the package and the builder of a prepared data set.
+
+    Args:
+        name: str, as in `tfds.load`.
+        data_dir: the folder in which TFDS keeps what it prepares.
+        download: bool, whether to download and prepare it if it is not there. Default False.
+
+    Returns:
+        The package `tensorflow_datasets`, and the builder.
+
+    Raises:
+        ImportError, FileNotFoundError, ConnectionError, RuntimeError, ValueError: as `read_tfds`.
+    """
     tfds = _import_tfds()
     folder = Path(data_dir) if data_dir is not None else default_data_dir()
     try:
@@ -66,19 +96,25 @@ def read_tfds(
             builder.download_and_prepare(download_dir=str(folder / "downloads"), download_config=config)
         except Exception as error:  # TFDS raises whatever its downloader met; a user needs one line.
             raise RuntimeError(f"TFDS could not download {name!r}: is there a network? Received: {error}") from error
-    text_feature, label_feature = _features(tfds, builder.info, text_feature, label_feature)
-    class_names, kind = _label_type(tfds, builder.info.features[label_feature])
-    parts, unlabelled = {}, 0
-    for split in builder.info.splits:
-        part_name = _PART_NAMES.get(split)
-        if part_name and part_name not in parts:
-            part, missing = _read_split(tfds, builder, split, text_feature, label_feature, class_names)
-            unlabelled += missing
-            if part.texts:
-                parts[part_name] = part
-    if "train" not in parts:
-        raise ValueError(f"{name}: no labelled training part. Received: splits {sorted(builder.info.splits)}.")
-    return parts, class_names, kind, unlabelled
+    return tfds, builder
+
+
+def text_feature_of(tfds: Any, info: Any, text: str | None = None) -> str | None:
+    """Return the feature with the text: the one that is asked for, else the supervised one or the only `Text`.
+
+    Args:
+        tfds: the package.
+        info: `DatasetInfo` of the data set.
+        text: str, the feature that is asked for, whether there is such a one or not. Default None.
+
+    Returns:
+        str, or None where it cannot be told.
+    """
+    if text is not None:
+        return text
+    texts = [name for name in info.features if isinstance(info.features[name], tfds.features.Text)]
+    supervised = (info.supervised_keys or (None,))[0]
+    return supervised if supervised in texts else (texts[0] if len(texts) == 1 else None)
 
 
 def _import_tfds() -> Any:
@@ -107,9 +143,7 @@ def _require_network(builder: Any, downloads: Path) -> None:
 def _features(tfds: Any, info: Any, text: str | None, label: str | None) -> tuple[str, str]:
     names = list(info.features)
     supervised = info.supervised_keys or (None, None)
-    if text is None:
-        texts = [name for name in names if isinstance(info.features[name], tfds.features.Text)]
-        text = supervised[0] if supervised[0] in texts else (texts[0] if len(texts) == 1 else None)
+    text = text_feature_of(tfds, info, text)
     if label is None:
         label = supervised[1] if isinstance(supervised[1], str) else ("label" if "label" in names else None)
     for option, name in (("text_column", text), ("label_column", label)):

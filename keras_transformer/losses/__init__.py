@@ -1,5 +1,6 @@
-"""Losses per example, from logits, for every kind of label."""
+"""Losses per example or per token, from logits, for every kind of label."""
 
 from keras_transformer.losses.classification import ClassificationLoss, RegressionLoss, for_kind
+from keras_transformer.losses.tokens import BinaryLoss
 
-__all__ = ["ClassificationLoss", "RegressionLoss", "for_kind"]
+__all__ = ["BinaryLoss", "ClassificationLoss", "RegressionLoss", "for_kind"]

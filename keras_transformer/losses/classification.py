@@ -19,13 +19,13 @@ class ClassificationLoss(keras.losses.Loss):
         name: Name of the loss. Default "loss".
 
     Call arguments:
-        y_true: Integers of shape (batch,) or (batch, 1) for "single_label"; floats in [0, 1] of shape
-            (batch, num_outputs) for "multi_label".
-        y_pred: Logits, float of shape (batch, num_outputs).
-        sample_weight: Float of shape (batch,), or None.
+        y_true: Integers of shape (batch,) or (batch, 1) for "single_label", or (batch, length) where every token has a
+            label; floats in [0, 1] of shape (batch, num_outputs) for "multi_label".
+        y_pred: Logits, float of shape (batch, num_outputs), or (batch, length, num_outputs) for tokens.
+        sample_weight: Float of shape (batch,), or (batch, length) for tokens, or None.
 
     Returns:
-        Float32: a scalar, or with `reduction=None`, as from `call`, shape (batch,).
+        Float32: a scalar, or with `reduction=None`, as from `call`, shape (batch,), or (batch, length) for tokens.
 
     Raises:
         ValueError: For an unknown kind, a smoothing out of range, or labels whose shape does not fit the logits.

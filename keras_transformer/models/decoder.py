@@ -112,9 +112,31 @@ class TransformerDecoder(keras.Model):
         encoder_output=None,
         encoder_padding_mask=None,
         training: bool | None = None,
+        *,
+        position_ids=None,
+        example_ids=None,
+        prefix_mask=None,
     ) -> list:
-        """Returns the embeddings and the output of every block; a final norm, if any, is applied to the last."""
-        tensors = parts.attention_tensors(self.positions, self.mask(padding_mask), embeddings)
+        """Returns the embeddings and the output of every block; a final norm, if any, is applied to the last.
+
+        Args:
+            embeddings: Float tensor of shape (batch, length, hidden_dim), from `embed`.
+            padding_mask: Integer tensor of shape (batch, length); 1 = a real token.
+            encoder_output: Float tensor of shape (batch, encoder_length, hidden_dim), for cross-attention.
+            encoder_padding_mask: Integer tensor of shape (batch, encoder_length), for cross-attention.
+            training: Whether dropout is active.
+            position_ids: Integer tensor of shape (batch, length): the position of each token in its text, as for
+                `embed`; None means in order.
+            example_ids: Integer tensor of shape (batch, length): the text of each token, where several share a row, 0
+                for padding; texts do not see each other. None means one text a row.
+            prefix_mask: Integer tensor of shape (batch, length): 1 for tokens that the others of their text see, the
+                earlier ones too. None means none.
+
+        Returns:
+            List of `num_layers + 1` float tensors of shape (batch, length, hidden_dim).
+        """
+        mask = self.mask(padding_mask, example_ids, prefix_mask)
+        tensors = parts.attention_tensors(self.positions, mask, embeddings, position_ids)
         tensors |= self._encoder_tensors(encoder_padding_mask)
         states = [embeddings]
         for block in self.blocks:

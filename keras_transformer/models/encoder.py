@@ -53,7 +53,7 @@ class TransformerEncoder(keras.Model):
 
         # Layers
         policy = {"dtype": dtype}
-        self.embeddings = parts.create_embeddings(config, config.num_segments, **policy)
+        self.embeddings = self._create_embeddings(config, **policy)
         self.positions = parts.create_positions(config, bidirectional=True, **policy)
         self.mask = layers.AttentionMask(window=config.window, fill_value=config.mask_fill, name="mask", **policy)
         self.blocks = parts.create_blocks(config, layers.EncoderBlock, **policy)
@@ -77,6 +77,9 @@ class TransformerEncoder(keras.Model):
 
         # Config
         self.config = config
+
+    def _create_embeddings(self, config: EncoderConfig, **policy: Any) -> layers.TransformerEmbedding:
+        return parts.create_embeddings(config, config.num_segments, **policy)
 
     def embed(self, token_ids, segment_ids=None, position_ids=None, training: bool | None = None):
         """Returns the embeddings that enter the first block, float of shape (batch, length, hidden_dim)."""

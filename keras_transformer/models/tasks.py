@@ -1,12 +1,13 @@
 """Heads: one label of many, many labels at once, and regression."""
 
+import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_transformer import layers, losses, ops
-from keras_transformer.layers.parts import check_choice, check_positive
+from keras_transformer.layers.parts import Part, check_choice, check_positive
 from keras_transformer.models.encoder import TransformerEncoder
 from keras_transformer.optimizers import AdamW
 
@@ -39,6 +40,42 @@ def probabilities(logits, kind: str):
     logits = keras.ops.cast(logits, "float32")
     function = {"single_label": keras.ops.softmax, "multi_label": keras.ops.sigmoid, "regression": keras.ops.copy}
     return function[kind](logits)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig(Part):
+    """What stands above an encoder.
+
+    Args:
+        num_outputs: Number of classes, labels, or regressed values.
+        kind: "single_label" (default), "multi_label" or "regression".
+        pooling: "mean" (default) over the real tokens, or "first" token.
+
+    Raises:
+        ValueError: For an unknown kind or pooling, or fewer than two outputs of a single label.
+
+    Example:
+        ```python
+        from keras_transformer.models import HeadConfig
+
+        assert HeadConfig(num_outputs=3).to_dict() == {"num_outputs": 3, "kind": "single_label", "pooling": "mean"}
+        ```
+    """
+
+    num_outputs: int
+    kind: str = "single_label"
+    pooling: str = "mean"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_positive("num_outputs", self.num_outputs)
+        check_choice("kind", self.kind, KINDS)
+        check_choice("pooling", self.pooling, POOLING)
+        if self.kind == "single_label" and self.num_outputs < 2:
+            raise ValueError(
+                "single_label needs at least two outputs, one per class. "
+                f"Use kind='multi_label' for one yes-or-no label. Received: num_outputs={self.num_outputs}"
+            )
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
@@ -98,14 +135,7 @@ class TextClassifier(keras.Model):
         name: str = "text_classifier",
         trainable: bool = True,
     ):
-        check_positive("num_outputs", num_outputs)
-        check_choice("kind", kind, KINDS)
-        check_choice("pooling", pooling, POOLING)
-        if kind == "single_label" and num_outputs < 2:
-            raise ValueError(
-                "single_label needs at least two outputs, one per class. "
-                f"Use kind='multi_label' for one yes-or-no label. Received: num_outputs={num_outputs}"
-            )
+        HeadConfig(num_outputs, kind, pooling)  # which checks them
         if isinstance(encoder, dict):
             encoder = TransformerEncoder.from_config(encoder)
         policy = {"dtype": encoder.embeddings.dtype_policy}
@@ -184,14 +214,7 @@ class TextClassifier(keras.Model):
             assert np.allclose(together[0, 1], alone[0], atol=1e-5)
             ```
         """
-        _check_packed(inputs, num_texts)
-        token_ids, segment_ids, padding_mask, position_ids, example_ids = (inputs[name] for name in PACKED_INPUTS)
-        embeddings = self.encoder.embed(token_ids, segment_ids, position_ids, training=training)
-        texts = ops.example_masks(example_ids, num_texts)
-        options = {"position_ids": position_ids, "example_ids": example_ids}
-        if self._trims:
-            options["places"] = ops.first_places(texts)
-        sequence = self.encoder.encode(embeddings, padding_mask, training=training, **options)
+        sequence, texts = encode_packed(self.encoder, inputs, num_texts, first_only=self._trims, training=training)
         return {"logits": self._head(sequence if self._trims else self.pool(sequence, texts), training)}
 
     def classify(self, sequence_output, padding_mask, training: bool | None = None):
@@ -210,15 +233,10 @@ class TextClassifier(keras.Model):
             learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`. Default 5e-5.
             **kwargs: Arguments of `keras.Model.compile` that replace the defaults.
         """
-        metric = {
-            "single_label": keras.metrics.SparseCategoricalAccuracy("accuracy"),
-            "multi_label": keras.metrics.BinaryAccuracy("accuracy", threshold=0.0),
-            "regression": keras.metrics.RootMeanSquaredError("rmse"),
-        }[self.kind]
         defaults = {
             "optimizer": AdamW(learning_rate, weight_decay=0.01, global_clipnorm=1.0),
             "loss": {"logits": losses.for_kind(self.kind)},
-            "metrics": {"logits": [metric]},
+            "metrics": {"logits": [metric_for_kind(self.kind)]},
         }
         self.compile(**defaults | kwargs)
 
@@ -239,6 +257,45 @@ class TextClassifier(keras.Model):
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "TextClassifier":
         """Builds the model from `get_config`."""
         return cls(**config)
+
+
+def metric_for_kind(kind: str) -> keras.metrics.Metric:
+    """Returns the metric of a kind of label, named "accuracy", or for regression "rmse"."""
+    if kind == "single_label":
+        return keras.metrics.SparseCategoricalAccuracy("accuracy")
+    if kind == "multi_label":
+        return keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)
+    return keras.metrics.RootMeanSquaredError("rmse")
+
+
+def encode_packed(
+    encoder: TransformerEncoder, inputs: dict, num_texts: Any, first_only: bool = False, training: bool | None = None
+) -> tuple[Any, Any]:
+    """Encodes several texts in each row.
+
+    Args:
+        encoder: The encoder.
+        inputs: Dict of int32 tensors of shape (rows, length), as for `TextClassifier.packed`.
+        num_texts: Number of texts in a row, an int or an integer scalar tensor: the most, or more.
+        first_only: Whether the last block is computed for the first token of each text only. Default False.
+        training: Whether dropout is active.
+
+    Returns:
+        The hidden states, float of shape (rows, length, hidden_dim), or (rows, num_texts, hidden_dim) of the first
+        tokens; and which tokens are those of each text, of shape (rows, num_texts, length), for a pooling.
+
+    Raises:
+        ValueError: If an input is missing or has another shape, or, where they are NumPy arrays, the example ids do
+            not fit.
+    """
+    _check_packed(inputs, num_texts)
+    token_ids, segment_ids, padding_mask, position_ids, example_ids = (inputs[name] for name in PACKED_INPUTS)
+    embeddings = encoder.embed(token_ids, segment_ids, position_ids, training=training)
+    texts = ops.example_masks(example_ids, num_texts)
+    options = {"position_ids": position_ids, "example_ids": example_ids}
+    if first_only:
+        options["places"] = ops.first_places(texts)
+    return encoder.encode(embeddings, padding_mask, training=training, **options), texts
 
 
 def _check_packed(inputs: dict, num_texts: Any) -> None:

@@ -1,6 +1,5 @@
 """The config of the model that is planned: a preset, MiniLM, a folder with a `config.json`, or sizes."""
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -10,15 +9,13 @@ from keras_transformer.models import (
     DecoderConfig,
     EncoderConfig,
     EncoderDecoderConfig,
-    PositionConfig,
-    TransformerConfig,
     preset,
+    resized,
 )
 from keras_transformer.models.presets import PRESETS
 from keras_transformer.plan.stages import AnyConfig
 
 KINDS = ("encoder", "decoder", "encoder_decoder")
-_ATTENTION = {"num_heads": "num_heads", "num_key_value_heads": "num_key_value_heads"}
 
 
 def find(model: str | None, kind: str | None = None, sizes: Mapping[str, Any] | None = None) -> AnyConfig:
@@ -47,11 +44,7 @@ def find(model: str | None, kind: str | None = None, sizes: Mapping[str, Any] | 
         raise ValueError(f"A model has its kind: give only one of them. Received: model={model!r}, kind={kind!r}")
     config = _of_kind(kind or "encoder") if model is None else _named(model)
     sizes = {name: value for name, value in (sizes or {}).items() if value is not None}
-    if isinstance(config, EncoderDecoderConfig):
-        return dataclasses.replace(
-            config, encoder=_resized(config.encoder, sizes), decoder=_resized(config.decoder, sizes)
-        )
-    return _resized(config, sizes)
+    return resized(config, sizes)
 
 
 def _of_kind(kind: str) -> AnyConfig:
@@ -86,19 +79,3 @@ def _named(model: str) -> AnyConfig:
     from keras_transformer.pretrained import configs
 
     return configs.from_huggingface(values, tied=values.get("tie_word_embeddings", True))
-
-
-def _resized(config: TransformerConfig, sizes: Mapping[str, Any]) -> TransformerConfig:
-    """Returns the config with other sizes; the feed-forward network stays as many times as wide as the model."""
-    sizes = dict(sizes)
-    changes: dict[str, Any] = {}
-    heads = {name: sizes.pop(name) for name in _ATTENTION if name in sizes}
-    if heads:
-        changes["attention"] = dataclasses.replace(config.attention, **heads)
-    if "intermediate_dim" in sizes or "hidden_dim" in sizes:
-        times = config.feed_forward.intermediate_dim / config.hidden_dim
-        inner = sizes.pop("intermediate_dim", None) or int(times * sizes["hidden_dim"])
-        changes["feed_forward"] = dataclasses.replace(config.feed_forward, intermediate_dim=inner)
-    if "position" in sizes:
-        changes["position"] = PositionConfig(sizes.pop("position"))
-    return dataclasses.replace(config, **changes, **sizes)

@@ -1,5 +1,6 @@
 """Writes a model as a Hugging Face folder that transformers loads."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -11,13 +12,14 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_transformer import _files
-from keras_transformer.models import TextClassifier
+from keras_transformer.models import MaskedLanguageModel, TextClassifier
 from keras_transformer.pretrained import configs
 from keras_transformer.pretrained.families import Family
 from keras_transformer.pretrained.huggingface import OUR_HEAD, OUR_SECTION
 from keras_transformer.pretrained.loading import MODELS
+from keras_transformer.pretrained.masked_heads import head_tensors
 from keras_transformer.pretrained.packers import misfit
-from keras_transformer.pretrained.tables import huggingface_weights, variable_at
+from keras_transformer.pretrained.tables import Config, huggingface_weights, variable_at
 
 if TYPE_CHECKING:
     from keras_transformer.text import TextPacker
@@ -36,10 +38,11 @@ def save_huggingface(
     """Writes a model as `config.json`, `model.safetensors` and tokenizer files; the folder appears whole or not at all.
 
     An encoder becomes a `BertModel` or the like, a decoder a `GPT2LMHeadModel` or `LlamaForCausalLM`, an
-    encoder-decoder a `T5ForConditionalGeneration` or `BartForConditionalGeneration`. A classifier that pools the first
-    token through a pooler becomes a `BertForSequenceClassification` or the like. transformers has no counterpart of
-    other classifiers: they are written as their encoder with the head in tensors and fields of our own, which
-    `load_classifier` reads and transformers ignores.
+    encoder-decoder a `T5ForConditionalGeneration` or `BartForConditionalGeneration`. A `MaskedLanguageModel` becomes a
+    `BertForMaskedLM` or the like, without a pooler. A classifier that pools the first token through a pooler becomes a
+    `BertForSequenceClassification` or the like. transformers has no counterpart of other classifiers: they are written
+    as their encoder with the head in tensors and fields of our own, which `load_classifier` reads and transformers
+    ignores.
 
     Args:
         model: The model. Its weights are written in float32.
@@ -73,24 +76,24 @@ def save_huggingface(
             print(pretrained.load_encoder(f"{folder}/model").config == encoder.config)
         ```
     """
-    kinds = (TextClassifier, *MODELS.values())
+    kinds = (TextClassifier, MaskedLanguageModel, *MODELS.values())
     if not isinstance(model, kinds):
         known = ", ".join(cls.__name__ for cls in kinds)
         raise ValueError(f"`model` must be one of {known}. Received: {type(model).__name__}")
     target = Path(path).expanduser()
     if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"The folder exists; choose another one or pass overwrite=True. Received: {target}")
-    inner = model.encoder if isinstance(model, TextClassifier) else model
+    inner, ours = _inner(model)
     if packer is not None:
         _check_packer(packer, inner)
-    family, config = configs.to_huggingface(inner.config, model_type)
+    family, config = configs.to_huggingface(ours, model_type)
     config |= family.token_ids
     if packer is not None:
         config |= _special_ids(packer, family)
     config |= fields or {}
     if family.counts_from_padding:
-        config["max_position_embeddings"] = inner.config.max_length + config["pad_token_id"] + 1
-    tensors = _tensors(inner, family, config)
+        config["max_position_embeddings"] = ours.max_length + config["pad_token_id"] + 1
+    tensors = _tensors(inner, ours, family, config)
     if isinstance(model, TextClassifier):
         tensors, more = _with_head(model, family, tensors, class_names)
         config |= more
@@ -98,6 +101,9 @@ def save_huggingface(
         raise ValueError(
             f"This model has no outputs to name; only a classifier has. Received: class_names={class_names}"
         )
+    elif isinstance(model, MaskedLanguageModel):
+        tensors = {family.prefix + name: value for name, value in tensors.items()} | head_tensors(model, family)
+        config["architectures"] = [family.masked_head.architecture]
     else:
         config["architectures"] = [family.architecture]
 
@@ -111,6 +117,14 @@ def save_huggingface(
         # transformers 4 refuses a file that does not say which framework's layout it has.
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return target
+
+
+def _inner(model: keras.Model) -> tuple[keras.Model, Config]:
+    """Returns the part of a model that has a config, and the config of what is written of it."""
+    if isinstance(model, MaskedLanguageModel):
+        return model.backbone, dataclasses.replace(model.backbone.config, pooler=False)  # the head does not read it
+    inner = model.encoder if isinstance(model, TextClassifier) else model
+    return inner, inner.config
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
@@ -139,11 +153,11 @@ def _special_ids(packer: "TextPacker", family: Family) -> dict[str, int]:
     return {f"{key}_id": index for key, index in ids.items() if key in fields}
 
 
-def _tensors(model: keras.Model, family: Family, values: dict[str, Any]) -> dict[str, np.ndarray]:
+def _tensors(model: keras.Model, config: Config, family: Family, values: dict[str, Any]) -> dict[str, np.ndarray]:
     """Returns what the tables of the family say that a file holds."""
     return {
         weight.theirs: np.ascontiguousarray(weight.layout.join([_float32(variable_at(model, p)) for p in weight.ours]))
-        for weight in huggingface_weights(family.rows(model.config, values), model.config)
+        for weight in huggingface_weights(family.rows(config, values), config)
         if weight.needed
     }
 

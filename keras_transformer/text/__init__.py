@@ -6,7 +6,9 @@ from keras_transformer.text.frame import Frame
 from keras_transformer.text.loading import load_tokenizer
 from keras_transformer.text.packer import TextPacker
 from keras_transformer.text.sentence_piece import SentencePieceTokenizer
+from keras_transformer.text.subword_training import train_byte_level_bpe, train_sentence_piece
 from keras_transformer.text.vocabulary import load_vocabulary, save_vocabulary, train_wordpiece
+from keras_transformer.text.vocabulary_training import train_vocabulary
 from keras_transformer.text.wordpiece import WordPieceTokenizer
 
 __all__ = [
@@ -19,5 +21,8 @@ __all__ = [
     "load_tokenizer",
     "load_vocabulary",
     "save_vocabulary",
+    "train_byte_level_bpe",
+    "train_sentence_piece",
+    "train_vocabulary",
     "train_wordpiece",
 ]

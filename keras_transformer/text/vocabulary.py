@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 
 from keras_transformer.text import unicode_rules
@@ -19,6 +20,7 @@ def train_wordpiece(
     strip_accents: bool | None = None,
     tokenize_chinese_chars: bool = True,
     limit_alphabet: int = 1000,
+    reserved_tokens: Sequence[str] = (),
 ) -> list[str]:
     """Learns a WordPiece vocabulary from texts, with the trainer of `tokenizers`; the same texts give the same result.
 
@@ -30,9 +32,12 @@ def train_wordpiece(
         strip_accents: bool or None. Strip accents; None means the same as `lowercase`. Defaults to None.
         tokenize_chinese_chars: bool. Make every Chinese character a word. Defaults to True.
         limit_alphabet: int. Largest number of different characters, the most frequent ones. Defaults to 1000.
+        reserved_tokens: Tokens (str) that no text becomes, after the special ones, for what a model may need later,
+            such as "[unused0]". Defaults to ().
 
     Returns:
-        list of str: [PAD], [UNK], [CLS], [SEP], [MASK], then characters, suffix characters, and merges by rank.
+        list of str: [PAD], [UNK], [CLS], [SEP], [MASK], those reserved, then characters, suffix characters, and merges
+            by rank.
 
     Raises:
         ValueError: If there is no text, or `vocabulary_size` is less than the characters need.
@@ -52,6 +57,7 @@ def train_wordpiece(
         raise ValueError(
             f"min_frequency and limit_alphabet must be at least 1. Received: {min_frequency} and {limit_alphabet}."
         )
+    special = with_reserved(SPECIAL_TOKENS, reserved_tokens)
     normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=tokenize_chinese_chars,
@@ -73,7 +79,7 @@ def train_wordpiece(
     alphabet = set(sorted(counts, key=lambda c: (-counts[c], c))[:limit_alphabet])
     suffixes = sorted({"##" + c for word in words for c in word[1:] if c in alphabet})
     # The trainer breaks ties by ids, and gives out ids in an order that changes from run to run: so name them first.
-    fixed = [*SPECIAL_TOKENS, *sorted(alphabet), *suffixes]
+    fixed = [*special, *(token for token in (*sorted(alphabet), *suffixes) if token not in special)]
     if vocabulary_size < len(fixed):
         raise ValueError(
             f"vocabulary_size is less than the special tokens and characters of these texts need ({len(fixed)}). "
@@ -92,6 +98,30 @@ def train_wordpiece(
     tokenizer.train_from_iterator((f"{word} " * words[word] for word in sorted(words)), trainer)
     learned = tokenizer.get_vocab()
     return check_vocabulary(sorted(learned, key=learned.get))
+
+
+def with_reserved(special_tokens: Sequence[str], reserved_tokens: Sequence[str]) -> list[str]:
+    """Returns the special tokens of a vocabulary, and then those that are reserved.
+
+    Args:
+        special_tokens: Tokens (str).
+        reserved_tokens: Further tokens (str).
+
+    Returns:
+        list of str.
+
+    Raises:
+        ValueError: If a reserved token occurs twice, has white space or a comma, or is none.
+    """
+    if isinstance(reserved_tokens, str):
+        raise ValueError(f"reserved_tokens must be a list of tokens. Received: {reserved_tokens!r}.")
+    reserved = list(reserved_tokens)
+    for place, token in enumerate(reserved):
+        if not isinstance(token, str) or not token or re.search(r"[\s,]", token) or token in reserved[:place]:
+            raise ValueError(
+                f"reserved_tokens must be different tokens without white space and commas. Received: {token!r}."
+            )
+    return [*special_tokens, *(token for token in reserved if token not in special_tokens)]
 
 
 def load_vocabulary(path: str | os.PathLike, special_tokens: Iterable[str] = SPECIAL_TOKENS) -> list[str]:

@@ -110,6 +110,7 @@ class ObjectiveBatches:
             for part in self.objective.shapes()
         )
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(end - start))
         options = tf.data.Options()
         options.deterministic = True
         # Every worker reads the whole plan: its steps are already those of the global batch.

@@ -1,5 +1,6 @@
 """The phases of a run: train, evaluate, save, explain, report, export; what they share is made when first needed."""
 
+import dataclasses
 import functools
 import logging
 import math
@@ -21,6 +22,7 @@ from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.distributed import DistributedModel
 from keras_transformer.training.files import read_json, write_json
 from keras_transformer.training.fitting import Fit, updates_per_epoch
+from keras_transformer.training.pretraining import Pretraining
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.run_folder import RunFolder, format_seconds
 from keras_transformer.training.scalars import ScalarWriter
@@ -80,19 +82,51 @@ class Work:
         return splits
 
     @functools.cached_property
+    def pretraining(self) -> Pretraining:
+        """What is learned before the labels are looked at."""
+        return Pretraining(
+            self.recipe,
+            self.folder.pretraining,
+            self.vocabulary,
+            self.folder.logs,
+            lambda: self.splits,
+            self.cluster,
+            self.data_dir,
+            self.download,
+            self.checkpoint_steps,
+            self.log_seconds,
+        )
+
+    @property
+    def vocabulary(self) -> Path:
+        """Where a vocabulary that was learned is kept."""
+        return self.folder.checkpoints.folder / "vocabulary"
+
+    @functools.cached_property
+    def start(self) -> Recipe:
+        """The recipe of the fine-tuning: it starts from what was pretrained, if anything was."""
+        if not self.recipe.pretrain.wanted:
+            return self.recipe
+        if not self.folder.pretrained.is_dir() or self.cluster.size > 1:
+            # Other workers do not see the chief's disk: all of them bring back what they learned together.
+            self.pretraining.run()
+            self.pretraining.save(self.folder.pretrained)
+        init = dataclasses.replace(self.recipe.model, init=str(self.folder.pretrained))
+        return dataclasses.replace(self.recipe, model=init)
+
+    @functools.cached_property
     def pipeline(self) -> TextPipeline:
         """The new model, built under the strategy, and its packer."""
         part = preparation.training_part(self.recipe, self.splits)
-        vocabulary = self.folder.checkpoints.folder / "vocab.txt"
-        packer = preparation.make_packer(self.recipe, part.texts, vocabulary)
+        packer = preparation.make_packer(self.start, part.texts, self.vocabulary)
         # The same weights and dropout whatever was drawn before.
         keras.utils.set_random_seed(self.recipe.seed)
         with self.strategy.scope():
-            model = preparation.make_model(self.recipe, packer, len(self.splits.class_names))
+            model = preparation.make_model(self.start, packer, len(self.splits.class_names))
         config = model.encoder.config
         logger.info(
             "model: %s, %d layers of %d, %s parameters, of which %s are trained",
-            self.recipe.model.init,
+            self.start.model.init,
             config.num_layers,
             config.hidden_dim,
             f"{model.count_params():,}",
@@ -170,12 +204,25 @@ class Work:
     def help(self) -> None:
         """Do the share of a worker that is not the chief, in the order in which the chief does its own."""
         todo = self.cluster.value_from_chief(list)
+        if "pretrain" in todo:
+            self.pretraining.run()
         if any(name in todo for name in ("train", "evaluate", "save")):
             self.fit.run()
         if "evaluate" in todo:
             judging.score(self.recipe, self.splits, self.pipeline, self.fit.model, self.log_seconds, self.token_cache)
         logger.info("worker %d has done its share; the chief finishes", self.cluster.index)
         self.cluster.barrier()
+
+    def pretrain(self) -> None:
+        """Learn from text without labels, and write pretrained/."""
+        found = self.pretraining.run()
+        history = found.pop("history")
+        self.folder.record(pretraining=found)
+        write_json(self.folder.pretraining / "history.json", history)
+        faults.reach("pretrain")
+        self.pretraining.save(self.folder.pretrained)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in found["validation"].items())
+        logger.info("pretrained: %s; the model is in %s", shown, self.folder.pretrained)
 
     def train(self) -> None:
         """Train to the end; the pipeline then has the weights of the best validation."""

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +11,15 @@ import numpy as np
 
 from keras_transformer import data, pretrained
 from keras_transformer.data.splitting import subset
-from keras_transformer.layers import AttentionConfig, FeedForwardConfig
-from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder, enable_lora, freeze
-from keras_transformer.text import (
-    TextPacker,
-    WordPieceTokenizer,
-    load_vocabulary,
-    save_vocabulary,
-    train_wordpiece,
-)
+from keras_transformer.models import TextClassifier, create, enable_lora, freeze, preset, resized
+from keras_transformer.text import TextPacker, load_tokenizer, train_vocabulary
 from keras_transformer.training.files import TEMPORARY
 from keras_transformer.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
+
+_SHAPES = {"encoder": "bert-base", "decoder": "gpt2-small", "encoder_decoder": "t5-small"}
+_SENTINELS = 100  # as T5 has
 
 
 def load_splits(recipe: Recipe, data_dir: str | None = None, download: bool = False) -> data.Splits:
@@ -71,13 +69,13 @@ def training_part(recipe: Recipe, splits: data.Splits) -> data.Examples:
     return subset(splits.train, recipe.data.train_examples, recipe.seed)
 
 
-def make_packer(recipe: Recipe, texts: list[str], vocabulary_path: Path) -> TextPacker:
+def make_packer(recipe: Recipe, texts: Iterable[str], folder: Path) -> TextPacker:
     """Make the packer of the pretrained weights, or learn a vocabulary for a model from scratch.
 
     Args:
         recipe: `Recipe`.
-        texts: list of str that a vocabulary is learned from.
-        vocabulary_path: `pathlib.Path` where a learned vocabulary is kept, so that it is learned once.
+        texts: what a vocabulary is learned from, read once.
+        folder: `pathlib.Path` where a learned vocabulary is kept, so that it is learned once.
 
     Returns:
         `TextPacker`.
@@ -88,19 +86,69 @@ def make_packer(recipe: Recipe, texts: list[str], vocabulary_path: Path) -> Text
         "head_fraction": recipe.data.head_fraction,
         "stride": recipe.data.stride,
     }
-    if recipe.model.init != "scratch":
-        return pretrained.load_packer(pretrained.resolve(recipe.model.init), **options)
-    if not vocabulary_path.is_file():
-        logger.info("learning a vocabulary of %d word pieces", recipe.model.vocabulary_size)
-        vocabulary = train_wordpiece(
-            texts, vocabulary_size=recipe.model.vocabulary_size, lowercase=recipe.data.lowercase
-        )
-        vocabulary_path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = vocabulary_path.with_name(f"{TEMPORARY}{vocabulary_path.name}")
-        save_vocabulary(vocabulary, temporary)
-        temporary.replace(vocabulary_path)
-    tokenizer = WordPieceTokenizer(load_vocabulary(vocabulary_path), lowercase=recipe.data.lowercase)
-    return TextPacker(tokenizer, **options)
+    wanted = recipe.model
+    if wanted.init != "scratch":
+        return pretrained.load_packer(pretrained.resolve(wanted.init), **options)
+    if not folder.is_dir():
+        logger.info("learning a vocabulary of %d tokens (%s)", wanted.vocabulary_size, wanted.tokenizer)
+        temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        train_vocabulary(wanted.tokenizer, texts, wanted.vocabulary_size, temporary, **_of_vocabulary(recipe))
+        temporary.replace(folder)
+    return TextPacker(load_tokenizer(folder), **options)
+
+
+def _of_vocabulary(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of the trainer: which special tokens the model will need."""
+    kind, objective = recipe.model.tokenizer, recipe.pretrain.objective
+    sentinels = [f"<extra_id_{i}>" for i in range(_SENTINELS)] if objective == "span_corruption" else []
+    if kind == "wordpiece":
+        return {"lowercase": recipe.data.lowercase, "reserved_tokens": sentinels}
+    if kind == "byte_level_bpe":
+        style = "gpt2" if recipe.pretrain.model_kind == "decoder" else "roberta"
+        return {"style": style, "reserved_tokens": sentinels}
+    if recipe.pretrain.model_kind == "encoder" or objective == "denoising":
+        return {"style": "albert", "lowercase": recipe.data.lowercase}
+    return {"style": "t5", "extra_ids": _SENTINELS if sentinels else 0}
+
+
+def make_backbone(recipe: Recipe, packer: TextPacker, kind: str = "encoder") -> Any:
+    """Build an encoder, a decoder or both, from pretrained weights or new; call it under the strategy's scope.
+
+    New encoders are built as BERT, decoders as GPT-2, and encoder-decoders as T5 (version 1.1).
+
+    Args:
+        recipe: `Recipe`.
+        packer: `TextPacker` that feeds it.
+        kind: str, `"encoder"` (default), `"decoder"` or `"encoder_decoder"`.
+
+    Returns:
+        `TransformerEncoder`, `TransformerDecoder` or `TransformerEncoderDecoder`.
+
+    Raises:
+        ValueError: If weights, vocabulary and length do not fit each other.
+    """
+    wanted = recipe.model
+    dropout = {"dropout": wanted.dropout, "attention_dropout": wanted.attention_dropout}
+    if wanted.init != "scratch":
+        folder = pretrained.resolve(wanted.init)
+        if kind == "encoder":
+            return pretrained.load_encoder(folder, pooler=False if wanted.pooling == "mean" else None, **dropout)
+        load = {"decoder": pretrained.load_decoder, "encoder_decoder": pretrained.load_encoder_decoder}[kind]
+        return load(folder, **dropout)
+    config = preset(_SHAPES[kind], **{"pooler": False} if kind == "encoder" else {})
+    sizes = {
+        "vocabulary_size": packer.tokenizer.vocabulary_size,
+        "max_length": max(recipe.data.max_length, recipe.pretrain.row_length if recipe.pretrain.wanted else 0),
+        "dropout": wanted.dropout,
+        "attention_dropout": wanted.attention_dropout,
+        "head_dim": None,
+        **{name: getattr(wanted, name) for name in ("hidden_dim", "num_layers", "num_heads", "intermediate_dim")},
+    }
+    if kind == "encoder":
+        sizes |= {"position": wanted.position, "residual": "pre_norm" if wanted.norm_first else "post_norm"}
+    return create(resized(config, sizes))
 
 
 def make_model(recipe: Recipe, packer: TextPacker, num_outputs: int) -> TextClassifier:
@@ -118,27 +166,7 @@ def make_model(recipe: Recipe, packer: TextPacker, num_outputs: int) -> TextClas
         ValueError: If weights, vocabulary and length do not fit each other, or there are fewer layers than are frozen.
     """
     wanted = recipe.model
-    if wanted.init == "scratch":
-        encoder = TransformerEncoder(
-            EncoderConfig(
-                vocabulary_size=packer.tokenizer.vocabulary_size,
-                hidden_dim=wanted.hidden_dim,
-                num_layers=wanted.num_layers,
-                max_length=recipe.data.max_length,
-                position=wanted.position,
-                residual="pre_norm" if wanted.norm_first else "post_norm",
-                dropout=wanted.dropout,
-                attention=AttentionConfig(num_heads=wanted.num_heads, dropout=wanted.attention_dropout),
-                feed_forward=FeedForwardConfig(intermediate_dim=wanted.intermediate_dim),
-            )
-        )
-    else:
-        encoder = pretrained.load_encoder(
-            pretrained.resolve(wanted.init),
-            dropout=wanted.dropout,
-            attention_dropout=wanted.attention_dropout,
-            pooler=False if wanted.pooling == "mean" else None,
-        )
+    encoder = make_backbone(recipe, packer)
     model = TextClassifier(
         encoder,
         num_outputs=num_outputs,

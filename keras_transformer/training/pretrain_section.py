@@ -1,6 +1,7 @@
 """The section of a Recipe on pretraining."""
 
 import dataclasses
+from typing import Any
 
 from keras_transformer.training.fields import check_at_least, check_between, check_choice
 
@@ -26,9 +27,9 @@ class PretrainRecipe:
         held_out: float in (0, 0.5], share of the documents on which loss and perplexity are measured. Default 0.01.
         row_length: int, tokens of a row. Default 256.
         crossing: bool, let the documents of a row see each other. Default False.
-        mask_rate: float in (0, 1), share of the tokens that are masked or replaced. Default 0.15.
-        whole_words: bool, mask all tokens of a word or none. Default True.
-        spans: bool, mask runs of words instead of single ones. Default False.
+        mask_rate: float in (0, 1) or None, share of the tokens that are masked, replaced or left out. Default None:
+            that of the objective's paper, 0.15, or 0.3 for `"denoising"`.
+        mask_unit: str, what is masked at once: `"word"` (default), `"token"`, or `"span"`, runs of words.
         generator_size: float in (0, 1], width of the generator of `"replaced"` as a share of the model's. Default 0.25.
         epochs: int, passes over the corpus. Default 10.
         tokens_per_batch: int, tokens of a step: `tokens_per_batch // row_length` rows. Default 8192.
@@ -52,9 +53,8 @@ class PretrainRecipe:
     held_out: float = 0.01
     row_length: int = 256
     crossing: bool = False
-    mask_rate: float = 0.15
-    whole_words: bool = True
-    spans: bool = False
+    mask_rate: float | None = None
+    mask_unit: str = "word"
     generator_size: float = 0.25
     epochs: int = 10
     tokens_per_batch: int = 8192
@@ -71,7 +71,9 @@ class PretrainRecipe:
     def __post_init__(self) -> None:
         check_choice("pretrain.objective", self.objective, ("none", *OBJECTIVES))
         check_between("pretrain.held_out", self.held_out, 0.0, 0.5, "(]")
-        check_between("pretrain.mask_rate", self.mask_rate, 0.0, 1.0, "()")
+        check_choice("pretrain.mask_unit", self.mask_unit, ("word", "token", "span"))
+        if self.mask_rate is not None:
+            check_between("pretrain.mask_rate", self.mask_rate, 0.0, 1.0, "()")
         check_between("pretrain.generator_size", self.generator_size, 0.0, 1.0, "(]")
         check_at_least("pretrain.row_length", self.row_length, 8)
         check_at_least("pretrain.epochs", self.epochs, 1)
@@ -93,6 +95,26 @@ class PretrainRecipe:
                 "pretrain.tokens_per_batch must be at least pretrain.row_length, so that a row fits. "
                 f"Received: tokens_per_batch={self.tokens_per_batch}, row_length={self.row_length}"
             )
+
+    def options(self, pooling: str) -> dict[str, Any]:
+        """Return the arguments that the objective takes beside row length and seed.
+
+        Args:
+            pooling: str, how a text becomes one vector.
+        """
+        rate = {} if self.mask_rate is None else {"rate": self.mask_rate}
+        masking, crossing = {**rate, "unit": self.mask_unit}, {"crossing": self.crossing}
+        return {
+            "masked": masking | crossing,
+            "replaced": masking | crossing | {"generator_fraction": self.generator_size},
+            "next_sentence": masking,
+            "sentence_order": masking,
+            "contrastive": {"pooling": pooling},
+            "next_token": crossing,
+            "prefix": crossing,
+            "span_corruption": rate,
+            "denoising": rate,
+        }[self.objective]
 
     @property
     def wanted(self) -> bool:

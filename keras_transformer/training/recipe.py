@@ -63,6 +63,11 @@ class Recipe:
                 "train.tokens_per_batch must be at least data.max_length, so that one text fits. "
                 f"Received: tokens_per_batch={self.train.tokens_per_batch}, max_length={self.data.max_length}"
             )
+        if self.pretrain.probe_examples and self.pretrain.model_kind != "encoder":
+            raise ValueError(
+                "pretrain.probe_examples is for the objectives of encoders. "
+                f"Received: probe_examples={self.pretrain.probe_examples}, objective={self.pretrain.objective}"
+            )
         train = self.train
         if self.optimizer.sparse_embeddings and (
             train.accumulation_steps > 1

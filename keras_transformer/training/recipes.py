@@ -1,10 +1,11 @@
-"""The recipes that have a name: `--recipe=imdb`, `demo` and `scratch`."""
+"""The recipes that have a name: `--recipe=imdb`, `demo`, `scratch`, `imdb_pretrained` and `imdb_adapted`."""
 
 import os
 from pathlib import Path
 
 from keras_transformer.data.plan import BUCKET_LENGTHS
 from keras_transformer.training.fields import suggest
+from keras_transformer.training.pretrain_section import PretrainRecipe
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.sections import (
     DataRecipe,
@@ -47,14 +48,42 @@ SCRATCH = Recipe(
     train=TrainRecipe(epochs=2, tokens_per_batch=8192, label_smoothing=0.05),
 )
 
-NAMED = {"imdb": IMDB, "demo": DEMO, "scratch": SCRATCH}
+# An encoder of five million parameters learns the words of the training reviews first, then what they think.
+IMDB_PRETRAINED = Recipe(
+    data=DataRecipe(max_length=512),
+    model=ModelRecipe(
+        init="scratch",
+        vocabulary_size=10000,
+        hidden_dim=256,
+        num_layers=4,
+        num_heads=4,
+        intermediate_dim=1024,
+    ),
+    pretrain=PretrainRecipe(objective="masked", epochs=16, learning_rate=1e-3, probe_examples=1000),
+    optimizer=OptimizerRecipe(learning_rate=3e-4, layer_decay=0.8),
+    train=TrainRecipe(epochs=3, tokens_per_batch=8192),
+)
+
+# MiniLM reads the training reviews without their labels before it is fine-tuned as in `imdb`.
+IMDB_ADAPTED = Recipe(
+    pretrain=PretrainRecipe(objective="masked", epochs=2, learning_rate=3e-4, probe_examples=1000),
+)
+
+NAMED = {
+    "imdb": IMDB,
+    "demo": DEMO,
+    "scratch": SCRATCH,
+    "imdb_pretrained": IMDB_PRETRAINED,
+    "imdb_adapted": IMDB_ADAPTED,
+}
 
 
 def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
     """Return a recipe by its name, or read one from a JSON file.
 
     Args:
-        name_or_path: str, `"imdb"`, `"demo"`, `"scratch"`, or the path of a file.
+        name_or_path: str, `"imdb"`, `"demo"`, `"scratch"`, `"imdb_pretrained"`, `"imdb_adapted"`, or the path of a
+            file.
 
     Returns:
         The `Recipe`.

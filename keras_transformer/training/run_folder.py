@@ -24,6 +24,8 @@ _LOCK = ".lock"
 _OWN = {
     "recipe.json",
     "run.json",
+    "pretraining",
+    "pretrained",
     "checkpoints",
     "model",
     "metrics.json",
@@ -58,6 +60,8 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.checkpoints = CheckpointStore(self.path / "checkpoints")
+        self.pretraining = self.path / "pretraining"
+        self.pretrained = self.path / "pretrained"
         self.model = self.path / "model"
         self.metrics = self.path / "metrics.json"
         self.scores = self.path / "report.json"

@@ -41,8 +41,9 @@ def run(
     log_seconds: float = 30.0,
     token_cache: bool | str | os.PathLike[str] = False,
     export: Export | None = None,
+    pretrain_only: bool = False,
 ) -> dict[str, Any]:
-    """Train, evaluate, explain, save, report and export; or go on where a process with the same recipe ended.
+    """Pretrain if asked to, train, evaluate, explain, save, report and export; or go on where an earlier process ended.
 
     Args:
         recipe: `Recipe`, which alone defines the result.
@@ -60,10 +61,12 @@ def run(
             at all (False, default).
         export: function of (pipeline, folder, `ExportRecipe`, held-out `data.Examples` or None) that writes the
             artefacts, or None to leave them out.
+        pretrain_only: bool, end with the pretraining; the same call without it goes on from there. Default False.
 
     Returns:
-        The content of metrics.json. Of several workers the first, the chief, writes the folder and finishes the work;
-        the others help to train and to score, touch no file, and return an empty dict.
+        The content of metrics.json, or what was measured on held-out text if nothing but pretraining was done. Of
+        several workers the first, the chief, writes the folder and finishes the work; the others help to train and to
+        score, touch no file, and return an empty dict.
 
     Raises:
         ValueError: If the folder holds another recipe, or data, weights and recipe do not fit each other.
@@ -71,6 +74,13 @@ def run(
     """
     if checkpoint_steps < 1:
         raise ValueError(f"checkpoint_steps must be at least 1. Received: {checkpoint_steps}")
+    if pretrain_only and not recipe.pretrain.wanted:
+        raise ValueError("The recipe has no pretraining: set pretrain.objective. Received: pretrain.objective=none")
+    if not pretrain_only and recipe.pretrain.model_kind != "encoder":
+        raise ValueError(
+            f"The objective {recipe.pretrain.objective!r} trains what is no encoder, and classifiers are encoders: end "
+            "with the pretraining (--mode=pretrain). Received: a recipe that goes on to fine-tuning"
+        )
     check_tools("sklearn", "scipy", "matplotlib")
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -100,14 +110,18 @@ def run(
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
         }
         folder.record(processes=[*folder.run().get("processes", []), process])
-        phases: dict[str, tuple[Callable[[], None], Path]] = {
-            "train": (work.train, folder.checkpoints.folder),
-            "evaluate": (work.evaluate, folder.metrics),
-            "save": (work.save, folder.model),
-            "explain": (work.explain, folder.scores),
-            "report": (work.report, folder.report),
-        }
-        if export is not None and recipe.export.formats:
+        phases: dict[str, tuple[Callable[[], None], Path]] = {}
+        if recipe.pretrain.wanted:
+            phases["pretrain"] = (work.pretrain, folder.pretrained)
+        if not pretrain_only:
+            phases |= {
+                "train": (work.train, folder.checkpoints.folder),
+                "evaluate": (work.evaluate, folder.metrics),
+                "save": (work.save, folder.model),
+                "explain": (work.explain, folder.scores),
+                "report": (work.report, folder.report),
+            }
+        if not pretrain_only and export is not None and recipe.export.formats:
             phases["export"] = (functools.partial(work.export, export), folder.export)
         done = folder.run().get("done", [])
         finished = [name for name, (_, output) in phases.items() if name in done and output.exists()]
@@ -119,6 +133,8 @@ def run(
                 phases[name][0]()
             folder.record(done=[*(n for n in folder.run().get("done", []) if n != name), name])
         cluster.barrier()
+        if pretrain_only:
+            return folder.run()["pretraining"]["validation"]
         metrics = read_json(folder.metrics)
         if not todo:
             for line in ("nothing is left to do", *judging.summary(metrics)):

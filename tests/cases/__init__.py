@@ -5,7 +5,8 @@ from tests.cases.models import MODELS
 from tests.cases.objects import OBJECTS
 from tests.cases.parts import PARTS
 from tests.cases.positions import POSITIONS
+from tests.cases.pretraining import PRETRAINING
 
-CASES = [*PARTS, *POSITIONS, *BLOCKS, *MODELS]
+CASES = [*PARTS, *POSITIONS, *BLOCKS, *MODELS, *PRETRAINING]
 
 __all__ = ["CASES", "OBJECTS"]

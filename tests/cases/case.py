@@ -31,6 +31,7 @@ class Case:
         dead: Ends of the paths of weights whose gradient is 0 by construction.
         float32: Whether the output is float32 under every dtype policy; for several outputs, of each.
         tolerance: Largest difference between bfloat16 and float32 outputs, relative to the largest output.
+        mixes_rows: Whether a row of the output depends on the other rows of its batch, by its meaning.
     """
 
     cls: type
@@ -42,6 +43,7 @@ class Case:
     dead: tuple[str, ...] = ()
     float32: bool | tuple[bool, ...] = False
     tolerance: float = 0.03
+    mixes_rows: bool = False
 
     @property
     def masks(self) -> dict[str, tuple[str, ...]]:

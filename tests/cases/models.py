@@ -85,6 +85,23 @@ MODELS = [
         float32=True,
     ),
     Case(
+        models.MultiTaskClassifier,
+        "one of three labels by the mean, many labels by the first token",
+        lambda: {
+            "encoder": tiny_encoder(),
+            "heads": {
+                "topic": {"num_outputs": 3, "kind": "single_label", "pooling": "mean"},
+                "tags": {"num_outputs": 4, "kind": "multi_label", "pooling": "first"},
+            },
+            "dropout": 0.2,
+        },
+        text_inputs,
+        parameters=ENCODER + 7 * HIDDEN + 7,
+        padded=TEXT,
+        dead=KEY_BIAS,
+        float32=True,
+    ),
+    Case(
         models.TransformerEncoder,
         "relative keys, window, factorised, stochastic depth",
         lambda: {

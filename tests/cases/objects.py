@@ -9,6 +9,7 @@ OBJECTS = {
         "reduction": "sum",
         "name": "tags",
     },
+    losses.BinaryLoss: {"reduction": None, "name": "replaced"},
     losses.RegressionLoss: {"reduction": None, "name": "stars"},
     optimizers.AdamW: {
         "learning_rate": 0.5,

@@ -104,3 +104,28 @@ def test_unknown_kinds_and_smoothing_out_of_range_are_refused():
         losses.for_kind("single_label", 1.0)
     with pytest.raises(ValueError, match=r"no labels to smooth. Received: label_smoothing=0.1"):
         losses.for_kind("regression", 0.1)
+
+
+def test_every_token_has_a_loss_of_its_own():
+    logits = _logits((3, 4, 5))
+    labels = np.arange(12).reshape(3, 4) % 5
+    z = logits.astype("float64")
+    exact = np.log(np.exp(z).sum(-1)) - np.take_along_axis(z, labels[..., None], -1)[..., 0]
+    np.testing.assert_allclose(losses.for_kind("single_label").call(labels, logits), exact, rtol=1e-5)
+    one = losses.for_kind("single_label").call(labels[:, :1], logits[:, :1])  # one token is not one label
+    np.testing.assert_allclose(one, exact[:, :1], rtol=1e-5)
+
+
+def test_binary_loss_has_a_value_for_each_logit():
+    logits, labels = _logits((3, 4)), np.arange(12).reshape(3, 4) % 2
+    z = logits.astype("float64")
+    exact = np.where(labels, np.log1p(np.exp(-z)), np.log1p(np.exp(z)))
+    np.testing.assert_allclose(losses.BinaryLoss().call(labels, logits), exact, rtol=1e-5)
+    half = losses.BinaryLoss(reduction=None)(labels, tf.cast(logits, tf.bfloat16), sample_weight=np.full((3, 4), 0.5))
+    assert half.dtype == "float32"
+    np.testing.assert_allclose(half, exact / 2, atol=0.02)
+    assert np.isfinite(losses.BinaryLoss().call(np.array([0, 1]), np.array([1e4, -1e4]))).all()
+    with pytest.raises(ValueError, match=r"to each logit. Received: labels of shape \(3,\), logits of shape \(3, 4\)"):
+        losses.BinaryLoss().call(labels[:, 0], logits)
+    with pytest.raises(ValueError, match=r"to each logit. Received: labels of shape \(3, 1\)"):
+        losses.BinaryLoss().call(labels[:, :1], logits)

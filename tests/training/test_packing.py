@@ -176,7 +176,7 @@ def test_a_recipe_trains_on_packed_rows(tmp_path):
     assert metrics["validation"]["model"]["accuracy"] > 0.7
     steps = json.loads((tmp_path / "run" / "run.json").read_text())["training"]["steps"]
     splits = preparation.load_splits(recipe)
-    packer = preparation.make_packer(recipe, splits.train.texts, tmp_path / "run" / "checkpoints" / "vocab.txt")
+    packer = preparation.make_packer(recipe, splits.train.texts, tmp_path / "run" / "checkpoints" / "vocabulary")
     rows = data.encode(packer, splits.train.texts)
     plan = preparation.make_plan(recipe, rows)
     assert isinstance(plan, data.PackedPlan)

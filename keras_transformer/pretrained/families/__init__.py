@@ -3,13 +3,13 @@
 from typing import Any
 
 from keras_transformer.pretrained.families import albert, bart, bert, distilbert, electra, gpt2, llama, roberta, t5
-from keras_transformer.pretrained.families.family import Classifier, Family, Preset
+from keras_transformer.pretrained.families.family import Classifier, Family, MaskedHead, Preset
 
 _MODULES = (bert, electra, albert, distilbert, roberta, gpt2, llama, t5, bart)
 FAMILIES: dict[str, Family] = {module.FAMILY.model_type: module.FAMILY for module in _MODULES}
 """Families by their `model_type`, in the order in which one is sought for a model that shall be written."""
 
-__all__ = ["FAMILIES", "Classifier", "Family", "Preset", "family_named", "family_of_preset"]
+__all__ = ["FAMILIES", "Classifier", "Family", "MaskedHead", "Preset", "family_named", "family_of_preset"]
 
 
 def family_named(model_type: Any) -> Family:

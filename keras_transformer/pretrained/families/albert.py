@@ -7,6 +7,7 @@ from keras_transformer.pretrained.families import bert
 from keras_transformer.pretrained.families.family import (
     Classifier,
     Family,
+    MaskedHead,
     Preset,
     block_rows,
     embedding_rows,
@@ -101,6 +102,13 @@ FAMILY = Family(
     pooler="pooler",
     segments=True,
     classifier=Classifier("AlbertForSequenceClassification", dropout="classifier_dropout_prob"),
+    masked_head=MaskedHead(
+        "AlbertForMaskedLM",
+        dense="predictions.dense",
+        norm="predictions.LayerNorm",
+        bias="predictions.bias",
+        decoder="predictions.decoder",
+    ),
     unused=r"(predictions|sop_classifier|classifier|qa_outputs)\.",
     token_ids={"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
     preset=Preset("AlbertBackbone", from_preset, pooler=True),

@@ -6,6 +6,7 @@ from keras_transformer.models import EncoderConfig
 from keras_transformer.pretrained.families.family import (
     Classifier,
     Family,
+    MaskedHead,
     Preset,
     block_rows,
     embedding_rows,
@@ -105,6 +106,13 @@ FAMILY = Family(
     pooler="pooler.dense",
     segments=True,
     classifier=Classifier("BertForSequenceClassification"),
+    masked_head=MaskedHead(
+        "BertForMaskedLM",
+        dense="cls.predictions.transform.dense",
+        norm="cls.predictions.transform.LayerNorm",
+        bias="cls.predictions.bias",
+        decoder="cls.predictions.decoder",
+    ),
     unused=r"(cls|classifier|qa_outputs)\.",
     token_ids={"pad_token_id": 0},
     preset=Preset("BertBackbone", from_preset, pooler=True),

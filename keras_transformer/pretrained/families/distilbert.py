@@ -4,7 +4,15 @@ from typing import Any
 
 from keras_transformer.models import EncoderConfig
 from keras_transformer.pretrained.families.bert import PRESET_FIELDS
-from keras_transformer.pretrained.families.family import Family, Preset, block_rows, merged, read_fields, write_fields
+from keras_transformer.pretrained.families.family import (
+    Family,
+    MaskedHead,
+    Preset,
+    block_rows,
+    merged,
+    read_fields,
+    write_fields,
+)
 from keras_transformer.pretrained.tables import Row
 
 FIELDS = (
@@ -66,6 +74,13 @@ FAMILY = Family(
     from_huggingface=from_huggingface,
     to_huggingface=to_huggingface,
     rows=rows,
+    masked_head=MaskedHead(
+        "DistilBertForMaskedLM",
+        dense="vocab_transform",
+        norm="vocab_layer_norm",
+        bias="vocab_projector.bias",
+        decoder="vocab_projector",
+    ),
     unused=r"(vocab_\w+|pre_classifier|classifier|qa_outputs)\.",
     token_ids={"pad_token_id": 0},
     preset=Preset("DistilBertBackbone", from_preset),

@@ -6,6 +6,7 @@ from keras_transformer.models import EncoderConfig
 from keras_transformer.pretrained.families import bert
 from keras_transformer.pretrained.families.family import (
     Family,
+    MaskedHead,
     Preset,
     merged,
     read_fields,
@@ -59,6 +60,14 @@ FAMILY = Family(
     to_huggingface=to_huggingface,
     rows=rows,
     segments=True,
+    masked_head=MaskedHead(
+        "ElectraForMaskedLM",
+        dense="generator_predictions.dense",
+        norm="generator_predictions.LayerNorm",
+        bias="generator_lm_head.bias",
+        decoder="generator_lm_head",
+        activation="gelu",
+    ),
     unused=r"(discriminator_predictions|generator_\w+|classifier|qa_outputs|sequence_summary\.\w+)\.",
     token_ids={"pad_token_id": 0},
     preset=Preset("ElectraBackbone", from_preset, pooler=True),

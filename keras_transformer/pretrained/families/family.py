@@ -44,6 +44,27 @@ class Classifier:
 
 
 @dataclasses.dataclass(frozen=True)
+class MaskedHead:
+    """Where a family keeps the head that `MaskedLanguageModel` has.
+
+    Args:
+        architecture: Class of transformers.
+        dense: Name of the dense layer.
+        norm: Name of the norm.
+        bias: Name of the bias of the logits.
+        decoder: Name of the layer with the logits' kernel, a copy of the token table, and, or not, a copy of the bias.
+        activation: What stands between dense layer and norm; None means the activation of the blocks.
+    """
+
+    architecture: str
+    dense: str
+    norm: str
+    bias: str
+    decoder: str
+    activation: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Preset:
     """A family in keras-nlp.
 
@@ -78,6 +99,7 @@ class Family:
         tied: Whether logits come from the embeddings if `config.json` does not say.
         always_tied: Whether logits come from the embeddings if the folder has no kernel for them.
         classifier: Its head, if `TextClassifier` has the same.
+        masked_head: Its head for masked tokens, if it has one.
         unused: Pattern of the names of tensors that are left as a matter of course.
         token_ids: Special tokens, by their fields in `config.json`, where the caller names none.
         preset: The family in keras-nlp.
@@ -96,6 +118,7 @@ class Family:
     tied: bool = True
     always_tied: bool = False
     classifier: Classifier | None = None
+    masked_head: MaskedHead | None = None
     unused: str = "$^"
     token_ids: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     preset: Preset | None = None

@@ -8,6 +8,7 @@ from keras_transformer.pretrained.families import bert
 from keras_transformer.pretrained.families.family import (
     Classifier,
     Family,
+    MaskedHead,
     Preset,
     merged,
     read_fields,
@@ -68,6 +69,14 @@ FAMILY = Family(
     segments=True,
     counts_from_padding=True,
     classifier=Classifier("RobertaForSequenceClassification", head="classifier.out_proj", pooler="classifier.dense"),
+    masked_head=MaskedHead(
+        "RobertaForMaskedLM",
+        dense="lm_head.dense",
+        norm="lm_head.layer_norm",
+        bias="lm_head.bias",
+        decoder="lm_head.decoder",
+        activation="gelu",
+    ),
     unused=r"(lm_head|classifier|qa_outputs)\.",
     token_ids={"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
     preset=Preset("RobertaBackbone", from_preset),
