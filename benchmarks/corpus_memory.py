@@ -46,7 +46,7 @@ def generate(folder: pathlib.Path, megabytes: float) -> dict:
         if characters >= megabytes * 1e6:
             break
     file.close()
-    return {"documents": documents, "copies": copies, "megabytes": round(characters / 1e6, 1)}
+    return {"documents": documents, "copies": copies, "megabytes": characters / 1e6}
 
 
 def measure(folder: pathlib.Path, megabytes: float, threads: int | None) -> dict:
@@ -65,7 +65,7 @@ def measure(folder: pathlib.Path, megabytes: float, threads: int | None) -> dict
         nonlocal read
         for text, origin in part(counts):
             read += len(text)
-            percent = int(read / (megabytes * 1e4))
+            percent = int(read / (megabytes * 1e4) + 1e-6)
             if not points or percent > points[-1]["percent"]:
                 seconds = round(time.perf_counter() - started, 1)
                 points.append({"percent": percent, "seconds": seconds, "megabytes": round(resident() / 1e6, 1)})
@@ -76,10 +76,14 @@ def measure(folder: pathlib.Path, megabytes: float, threads: int | None) -> dict
         corpus.Corpus(whole.title, whole.fingerprint, parts), tokenizer, folder / "store", threads=threads
     )
     seconds = time.perf_counter() - started
-    at = {point["percent"]: point["megabytes"] for point in points}
+    # A long document may pass a hundredth by.
+    at = {
+        percent: next(point["megabytes"] for point in points if point["percent"] >= percent)
+        for percent in range(10, 101, 10)
+    }
     after_tenth = [point["megabytes"] for point in points if point["percent"] >= 10]
     return {
-        "resident_megabytes": {f"{percent}%": at.get(percent) for percent in range(10, 101, 10)},
+        "resident_megabytes": {f"{percent}%": value for percent, value in at.items()},
         "growth_megabytes_from_10_to_100_percent": round(at[100] - at[10], 1),
         "most_growth_megabytes_after_10_percent": round(max(after_tenth) - at[10], 1),
         "at_the_end_megabytes": round(resident() / 1e6, 1),

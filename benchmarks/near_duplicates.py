@@ -5,8 +5,8 @@
 Documents of lognormal length, words by a Zipf law (`generated_text.py`). One in five is an earlier one in which words
 were replaced, so many that the similarity (Jaccard, runs of five words) goes from 0.4 to 1; it is computed exactly for
 each of these pairs. Recall is the share that is dropped of the pairs at the threshold or above, precision the share of
-the dropped documents that are such a pair; an estimate by 128 hashes is off by 0.035 (one standard deviation) at 0.8, so
-mistakes belong next to the threshold: the shares are given by similarity, too. Linux only.
+the dropped documents that are such a pair. An estimate by 128 hashes is off by 0.035 (one standard deviation) at 0.8,
+so mistakes belong next to the threshold: the shares are given by similarity, too. Linux only.
 """
 
 import argparse

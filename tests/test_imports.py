@@ -34,8 +34,9 @@ MAY_IMPORT = {
     "pipelines": _BELOW_PIPELINES,
     "evaluation": {"data"},
     "corpus": {"text", "data"},
-    "training": _BELOW_PIPELINES | {"pipelines", "evaluation", "corpus"},
-    "export": _BELOW_PIPELINES | {"pipelines", "evaluation", "corpus"},
+    "objectives": {"losses", "models", "text", "data", "corpus"},
+    "training": _BELOW_PIPELINES | {"pipelines", "evaluation", "corpus", "objectives"},
+    "export": _BELOW_PIPELINES | {"pipelines", "evaluation", "corpus", "objectives"},
     "train_main": {"training", "export"},
 }
 
@@ -70,6 +71,7 @@ OPTIONAL = (
     "torch",
     "onnxruntime",
     "datasketch",
+    "gensim",
     "zstandard",
 )
 

@@ -103,7 +103,7 @@ def _attention(config: TransformerConfig, examples: int, length: int, key_length
         Kept("inputs of products", q, True),
     ]
     if attention.dropout:
-        passes.append(Pass("dropout", scores, True))
+        passes.append(Pass("dropout", scores, True, gradient=False))  # backwards it is part of the softmax's
         kept.append(Kept("attention weights", scores, True))
     if not crossing:
         if length != key_length:

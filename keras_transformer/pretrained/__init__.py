@@ -7,7 +7,8 @@ from keras_transformer.pretrained.packers import load_packer, load_special_ids
 from keras_transformer.pretrained.saving import save_huggingface
 from keras_transformer.pretrained.skip_gram import train_word_vectors
 from keras_transformer.pretrained.sources import resolve
-from keras_transformer.pretrained.word_tables import TokenTable, set_token_embeddings, token_table
+from keras_transformer.pretrained.token_embeddings import set_token_embeddings
+from keras_transformer.pretrained.word_tables import TokenTable, token_table
 from keras_transformer.pretrained.word_vectors import WordVectors
 
 __all__ = [

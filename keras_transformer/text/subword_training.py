@@ -124,7 +124,7 @@ def train_sentence_piece(
         lowercase: bool. For "albert", lower-case the texts, as the tokenizer will. Defaults to True.
         character_coverage: float in (0, 1]. Share of the characters of the texts that get a token. Defaults to 0.9995.
         max_lines: int. The trainer works in memory: on so many lines of up to 500 characters, drawn from all that there
-            are. 100,000 of them take about 1.5 GB. Defaults to 100,000.
+            are. 100,000 of them take about 0.9 GB. Defaults to 100,000.
 
     Returns:
         A `SentencePieceTokenizer`; its `save` writes `spiece.model` and `tokenizer_config.json`.

@@ -256,3 +256,21 @@ def test_a_batch_of_one_task_leaves_the_heads_of_the_others_alone():
     model.fit(data.make_mixed_dataset(parts, mixture).take(1), verbose=0)
     np.testing.assert_array_equal(model.task_model(other).head.kernel, kernels[other])
     assert (np.array(model.task_model(task).head.kernel) != kernels[task]).any()
+
+
+def test_metrics_count_only_the_examples_of_their_task():
+    parts = synthetic_tasks()
+    model = model_of_both()
+    model.default_compile()
+    # At temperature 1 an epoch of the mixture has every text once.
+    found = model.evaluate(data.make_mixed_dataset(parts, mixed(parts, temperature=1.0)), return_dict=True, verbose=0)
+    accuracy, error = measure(model, parts)
+    assert found["kind_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert found["count_rmse"] == pytest.approx(error**0.5, rel=1e-4)
+
+
+def test_logits_are_float32_under_every_policy():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = make()
+    assert model.encoder.output["sequence_output"].dtype == "bfloat16"
+    assert {output.dtype for output in model.outputs} == {"float32"}

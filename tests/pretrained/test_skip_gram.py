@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
+from gensim.models import KeyedVectors, Word2Vec
 
 from keras_transformer.pretrained import WordVectors, train_word_vectors
 from keras_transformer.pretrained.skip_gram import split_words
@@ -129,3 +129,12 @@ def test_missing_gensim_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gensim.models", None)
     with pytest.raises(ImportError, match=r"pip install 'keras-transformer-toolkit\[vectors\]'"):
         train_word_vectors(["a text"])
+
+
+def test_it_is_skip_gram_with_negative_sampling():
+    texts = planted_texts(150)
+    options = {"window": 3, "min_count": 2, "negative": 4, "epochs": 2, "workers": 1, "seed": 5}
+    vectors = train_word_vectors(texts, dim=6, **options)
+    theirs = Word2Vec([split_words(text) for text in texts], vector_size=6, sg=1, hs=0, **options).wv
+    assert vectors.words == tuple(theirs.index_to_key)
+    np.testing.assert_array_equal(vectors.matrix, theirs.vectors)

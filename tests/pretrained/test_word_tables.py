@@ -144,22 +144,8 @@ def by_loops(vectors, spelled, encode):
 
 WORDS = [
     *("the", "The", "film", "films", "player", "acting", "acted", "cinema", "watchable", "unwatchable", "beautiful"),
-    *(
-        ",",
-        ".",
-        "!",
-        "'t",
-        "n't",
-        "isn't",
-        "1,000",
-        "outstanding",
-        "naïve",
-        "well-acted",
-        "play",
-        "ing",
-        "t",
-        "New York",
-    ),
+    *(",", "!", "'t", "n't", "isn't", "1,000", "outstanding", "naïve", "well-acted", "play", "ing", "t"),
+    "New York",
 ]
 
 
