@@ -10,6 +10,7 @@ from keras_transformer import _installation
 __version__ = "0.1.0"
 
 _MODULES = (
+    "corpus",
     "data",
     "evaluation",
     "explain",
@@ -18,6 +19,7 @@ _MODULES = (
     "layers",
     "losses",
     "models",
+    "objectives",
     "ops",
     "optimizers",
     "pipelines",

@@ -292,8 +292,7 @@ def _of_block(sentences: np.ndarray, documents: np.ndarray, max_tokens: int) -> 
     # The piece with which the next run begins, if a run begins with this one.
     following = np.searchsorted(bounds, bounds[:-1] + max_tokens, side="right") - 1
     ends = np.repeat(of_document[1:], np.diff(of_document))
-    following = np.minimum(following, ends)
-    # All documents at once: the first run of each, then the second, as long as there is one.
+    # All documents at once: the first run of each, then the second, as long as it begins before the document's end.
     current, is_start = of_document[:-1], np.zeros(len(bounds), bool)
     while current.size:
         is_start[current] = True

@@ -133,6 +133,11 @@ def test_another_epoch_has_another_order_and_other_rows_and_calls_leave_no_trace
     assert len({rows.offset(epoch) for epoch in range(40)}) > 8
     assert sorted(first[:, 1].tolist()) != sorted(second[:, 1].tolist()), "cut at another place"
     assert not (first == second).all(axis=1).any()
+    alike = [epoch for epoch in range(40) if rows.offset(epoch) == rows.offset(0)]
+    assert len(alike) > 1
+    orders = [rows.read(epoch, everything)["token_ids"].tolist() for epoch in alike]
+    assert sorted(orders[0]) == sorted(orders[1]), "the same rows"
+    assert sum(one == other for one, other in zip(orders[0], orders[1], strict=True)) < rows.num_rows / 4
     again = FullRows(store, 16, BEFORE[:1], AFTER, seed=5)
     for epoch in (7, 3, 1):
         again.read(epoch, [0])
@@ -234,8 +239,12 @@ def test_chunks_of_many_blocks_are_those_of_one(monkeypatch):
 
     store, made = numbered([[3, 9, 2], [30], [1] * 40, [5, 5]] * 5)
     expected = [sentences for _, sentences in chunks_by_hand(made, 8)]
+    of_block, sizes = rows._of_block, []
     monkeypatch.setattr(rows, "_BLOCK", 4)
+    monkeypatch.setattr(rows, "_of_block", lambda *given: sizes.append(len(given[0]) - 1) or of_block(*given))
     chunks = Chunks(store, 8, shuffle=False)
+    assert len(sizes) > 5
+    assert sum(sizes) == store.num_sentences
     found = [[s.tolist() for s in chunk] for chunk in chunks.read(0, np.arange(chunks.num_chunks))]
     assert found == expected
 

@@ -230,6 +230,13 @@ def test_words_stay_whole_where_a_document_is_cut(tmp_path):
     assert [document.origin for document in documents[:2]] == ["a.jsonl:1, part 1", "a.jsonl:1, part 2"]
 
 
+def test_the_end_of_a_line_that_was_read_in_pieces_is_no_blank_line(tmp_path):
+    path = write(tmp_path / "a.txt", "a" * 1000 + "\nmore\n\nnext\n")
+    counts = Counts()
+    assert texts_of(open_corpus(path, max_characters=1000), counts) == ["a" * 1000, "\nmore\n", "next\n"]
+    assert counts.notes == {"cuts_of_long_documents": 1}
+
+
 def test_a_row_that_is_too_long_to_parse_is_passed_over(tmp_path, monkeypatch):
     from keras_transformer.corpus import table_rows
 
@@ -264,7 +271,9 @@ def test_the_fingerprint_changes_with_files_and_options(tmp_path):
     seen.add(open_corpus(tmp_path).fingerprint)
     (tmp_path / "b.txt").rename(tmp_path / "c.txt")
     seen.add(open_corpus(tmp_path).fingerprint)
-    assert len(seen) == 5
+    os.utime(tmp_path / "c.txt", ns=(1, 1))  # written anew, with as many bytes
+    seen.add(open_corpus(tmp_path).fingerprint)
+    assert len(seen) == 6
 
 
 @pytest.mark.parametrize(

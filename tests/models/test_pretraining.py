@@ -378,3 +378,16 @@ def test_a_decoder_takes_the_same_inputs_directly():
     states = decoder.hidden_states(embedded, inputs["padding_mask"], **places)
     expected = numpy(models.NextTokenModel(decoder)(inputs)["next_token"])
     np.testing.assert_allclose(numpy(decoder.logits(states[-1])), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("position", SCHEMES)
+def test_a_decoder_counts_the_positions_that_it_is_given(position):
+    """Also where they leave some out: as decoding with a cache does."""
+    decoder = randomise(models.TransformerDecoder(tiny_decoder_config(position=position)))
+    ids = np.random.default_rng(0).integers(1, VOCABULARY, (1, 6)).astype("int32")
+    positions, mask = np.array([[0, 1, 4, 5, 9, 11]], "int32"), np.ones_like(ids)
+    expected, _ = decoder.decode(ids, decoder.empty_cache(1, 6), 0, mask, positions)
+    states = decoder.hidden_states(decoder.embed(ids, positions), mask, position_ids=positions)
+    np.testing.assert_allclose(numpy(states[-1]), numpy(expected), atol=3e-5)
+    plain = decoder.hidden_states(decoder.embed(ids), mask)
+    assert (np.abs(numpy(plain[-1]) - numpy(expected)).max() > 1e-3) == (position != "none")
