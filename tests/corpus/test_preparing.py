@@ -172,7 +172,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(
 
     monkeypatch.setattr(batches, "_BATCH", 8000)
     path = tmp_path / "source.jsonl"
-    texts = [*reviews[:250], *reviews[100:200], *reviews[250:300]]
+    texts = [*reviews[:250], *reviews[100:150], *(f"{text} Indeed." for text in reviews[:50]), *reviews[250:300]]
     rows = [json.dumps({"text": text}) for text in texts]
     path.write_text("\n".join([*rows[:50], "broken", *rows[50:]]))
     options = {"shard_tokens": 6000, "near_duplicates": near_duplicates, "held_out": 0.2}
@@ -198,6 +198,8 @@ def test_a_killed_preparation_goes_on_where_it_stopped(
     assert same(*(TokenStore.open(tmp_path / name / "held_out") for name in ("whole", "store")))
     assert found.about == expected.about
     assert found.about["skipped"] == {"malformed_rows": 1}
+    assert found.about["dropped"]["duplicates"] >= 50
+    assert (found.about["dropped"].get("near_duplicates", 0) > 40) == near_duplicates, "of those before the kill"
     known = int(re.search(r"going on after (\d+) documents", caplog.text)[1])
     assert known > (20 if damage == "middle" else 200), "finished parts are kept"
     assert len(read) == len(texts) - known
@@ -209,6 +211,21 @@ def text_module():
     from keras_transformer.corpus import batches
 
     return batches
+
+
+def test_parts_after_a_damaged_one_are_removed(tmp_path):
+    """They may have been made with other `shard_tokens`, so that they do not follow on what is made again."""
+    parts = shards_module.Shards(tmp_path, "key", 10)
+    for number in range(4):
+        parts.add({"train_tokens": np.arange(number)}, {"number": number})
+    damaged = sorted(tmp_path.glob("*.npz"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    again = shards_module.Shards(tmp_path, "key", 10)
+    assert (len(again), again.state) == (1, {"number": 0})
+    assert [path.name for path in sorted(tmp_path.glob("*.npz"))] == ["000000.npz"]
+    again.add({"train_tokens": np.arange(7)}, {"number": 1})
+    assert [len(array) for array in shards_module.Shards(tmp_path, "key", 10).arrays("train_tokens")] == [0, 7]
+    assert shards_module.Shards(tmp_path, "other key", 10).state is None
 
 
 def test_a_kill_while_the_store_is_put_together_costs_nothing_else(tokenizer, reviews, tmp_path, monkeypatch):

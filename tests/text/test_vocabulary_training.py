@@ -134,13 +134,11 @@ def test_byte_level_merges_are_those_of_the_trainer_of_tokenizers(texts):
     assert list(ours.merges) == [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
 
 
-def test_the_model_of_sentence_piece_is_that_of_the_library(learned, reviews):
-    name, _, folder = learned
-    if name != "t5":
-        pytest.skip("one model is enough")
-    library = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+def test_the_model_of_sentence_piece_is_that_of_the_library(texts, reviews, tmp_path):
+    train_vocabulary("sentence_piece", texts, SIZE, tmp_path, reserved_tokens=["<a>"])
+    library = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
     texts = reviews[2::500]
-    ours = SentencePieceTokenizer(folder / "spiece.model", split_special_tokens=True)
+    ours = SentencePieceTokenizer(tmp_path / "spiece.model", split_special_tokens=True)
     assert ours.tokenize(texts).to_list() == library.encode(texts)
     assert library.get_piece_size() == SIZE - 100
     assert [library.id_to_piece(i) for i in range(4)] == ["<pad>", "</s>", "<unk>", "<a>"]
@@ -194,6 +192,13 @@ def test_lines_of_sentence_piece_are_never_too_long():
     text = " ".join(["unbelievable"] * 5000)
     tokenizer = train_sentence_piece([text, "x" * 100_000, "é" * 3000], 40, extra_ids=0)
     assert len(tokenizer.tokenize("unbelievable unbelievable").numpy()) <= 4
+
+
+def test_lines_are_drawn_from_all_of_the_corpus_not_from_its_beginning():
+    texts = [*["abab abc cab"] * 3000, *["xyxy xyz zyx"] * 3000]
+    tokenizer = train_sentence_piece(texts, 40, extra_ids=0, max_lines=1000)
+    for text in ("abab abc", "xyxy xyz"):
+        assert tokenizer.unk_id not in tokenizer.tokenize(text).numpy()
 
 
 def test_albert_learns_from_what_it_will_see(reviews):
