@@ -148,7 +148,7 @@ FIXED = [9, 4, 1, 7, 5, 8, 0, 6, 3, 2]
         ([5], {"bucket_lengths": (16, 8)}, "must ascend"),
         ([5], {"bucket_lengths": ()}, "positive whole numbers"),
         ([5], {"bucket_lengths": (0, 8)}, "positive whole numbers"),
-        ([200], {"tokens_per_batch": 100}, "at least 256"),
+        ([200], {"tokens_per_batch": 100}, "at least 224"),
     ],
 )
 def test_bad_plans_are_refused(lengths, options, message):

@@ -27,6 +27,8 @@ def test_every_field_can_be_overridden_and_changes_the_identity():
         "model.tokenizer": "byte_level_bpe",
         "pretrain.objective": "masked",
         "pretrain.ema_decay": "0.5",
+        "pretrain.mask_rate": "0.2",
+        "pretrain.mask_unit": "span",
         "pretrain.held_out": "0.2",
         "data.truncation": "windows",
         "data.bucket_lengths": "16,32",
