@@ -109,7 +109,7 @@ def prepare(choice: Choice, texts: int, case: str):
             self.model.reset_metrics()
 
         def on_train_batch_end(self, batch, logs=None):
-            losses_seen.append(round(float(logs["loss"]), 5))
+            losses_seen.append(float(logs["loss"]))
 
     def measure(calls: int) -> dict:
         if case == "curve":
@@ -164,8 +164,8 @@ def curve_differences(kept: rounds.Rounds) -> dict:
         differences = np.array(measured["all_losses"]) - base
         result.setdefault(name, {})
         result[name] |= {
-            "mean_difference": round(float(differences.mean()), 5),
-            "mean_size": round(float(np.abs(differences).mean()), 5),
+            "mean_difference": float(f"{differences.mean():.3g}"),
+            "mean_size": float(f"{np.abs(differences).mean():.3g}"),
         }
     return result
 

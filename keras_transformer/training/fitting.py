@@ -231,7 +231,7 @@ class Fit:
         logger.warning(
             "the loss ran away at step %d (%.4g): back to step %d, without the batches of steps %d to %d, at %.3g of "
             "the learning rate",
-            *(spike.step, spike.loss, self.global_step, first + 1, after, float(scale)),
+            *(spike.step, spike.loss, self.global_step, first + 1, after, float(keras.ops.convert_to_numpy(scale))),
         )
         self.save()
 
@@ -330,8 +330,8 @@ class _Steps(keras.callbacks.Callback):
             )
         fit.bar.update(step, size, fit.logs)
         optimizer = self.model.optimizer
-        rate = float(optimizer.learning_rate) * float(getattr(optimizer, "learning_rate_scale", 1.0))
-        fit.write("train", {"loss": loss, "learning_rate": rate})
+        rate = optimizer.learning_rate * getattr(optimizer, "learning_rate_scale", 1.0)
+        fit.write("train", {"loss": loss, "learning_rate": float(keras.ops.convert_to_numpy(rate))})
         # At the end of a segment the validation comes first, and the checkpoint with it.
         # Between updates there is none: it would have to hold the gradients of every replica.
         together = self.model.accumulation_steps
