@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_transformer.data.delivery import PARALLEL_CALLS, delivered
 from keras_transformer.data.packing import PackedPlan
-from keras_transformer.data.pipeline import _finish, _gatherer, _packed_gatherer, _per_row, _reader
+from keras_transformer.data.pipeline import _gatherer, _packed_gatherer, _per_row, _reader
 from keras_transformer.data.plan import Epoch, Plan
 from keras_transformer.data.randomness import permutation
 from keras_transformer.data.rows import TokenRows
@@ -252,7 +253,7 @@ def make_mixed_dataset(
         )
 
     dataset = tf.data.Dataset.range(start_step, mixture.steps_per_epoch)
-    return _finish(dataset.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True))
+    return delivered(dataset.map(batch, num_parallel_calls=PARALLEL_CALLS, deterministic=True))
 
 
 def _normalised(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_transformer.data.delivery import PARALLEL_CALLS, delivered
 from keras_transformer.data.packing import PackedEpoch
 from keras_transformer.data.plan import Epoch, Plan
 from keras_transformer.data.rows import TokenRows, pool_windows
@@ -80,7 +81,7 @@ def make_dataset(
     dataset = _batches(gather, first, start_step)
     for later in range(epoch + 1, epoch + num_epochs):
         dataset = dataset.concatenate(_batches(gather, plan.epoch(later)))
-    return _finish(dataset)
+    return delivered(dataset)
 
 
 def make_eval_dataset(
@@ -122,7 +123,7 @@ def make_eval_dataset(
         splits.append(min(splits[-1] + tokens_per_batch // longest, len(order)))
     batches = Epoch(order, np.array(splits), np.maximum(lengths[order[splits[:-1]]], 1))
     dataset = _batches(_gatherer(rows, (), pad_id), batches).map(lambda inputs: inputs)
-    return _finish(dataset), order
+    return delivered(dataset), order
 
 
 def predict_in_order(
@@ -263,16 +264,6 @@ def _batches(gather: Callable[..., tuple], batches: Epoch, start_step: int = 0) 
 
     return tf.data.Dataset.range(start_step, len(batches.bucket_lengths)).map(
         _reader(gather, batches),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=PARALLEL_CALLS,
         deterministic=True,
     )
-
-
-def _finish(dataset: "tf.data.Dataset") -> "tf.data.Dataset":
-    import tensorflow as tf
-
-    options = tf.data.Options()
-    options.deterministic = True
-    # Every worker reads the whole plan: its steps are already those of the global batch.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
