@@ -36,10 +36,11 @@ demo: $(BASE_STAMP) ## Train on movie reviews, evaluate, export, predict (15 min
 	  "A film I will remember for years." "Two hours of my life that nobody gives back."
 
 test: $(TEST_STAMP) lint ## Lint and the fast tests (under 15 minutes)
-	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile -m "not slow"
+	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder -m "not slow"
 
-test-all: $(TEST_STAMP) lint test-jax test-mediapipe test-beam ## Lint and every test, slow ones, JAX, MediaPipe and Beam included (under 40 minutes)
-	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile --durations=25
+test-all: $(TEST_STAMP) ## Lint and every test, slow ones, JAX, MediaPipe and Beam included (under 40 minutes)
+	$(MAKE) -j2 --output-sync=target lint test-jax test-mediapipe test-beam
+	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder --durations=25
 
 test-jax: $(JAX_STAMP) ## The core under JAX, in an environment without TensorFlow
 	KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(VENV_JAX)/bin/python -m pytest -q $(JAX_TESTS)

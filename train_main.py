@@ -39,6 +39,7 @@ flags.DEFINE_bool("overwrite", False, "Throw away what an earlier run left in th
 FIELDS = {
     "init": ("model.init", "Start from minilm, a folder, hf:OWNER/NAME, or scratch."),
     "kind": ("model.kind", "single_label, multi_label or regression."),
+    "word_vectors": ("model.word_vectors", "Start from a GloVe or word2vec file, or skip_gram (with --init=scratch)."),
     "vocabulary_size": ("model.vocabulary_size", "Word pieces to learn (with --init=scratch)."),
     "hidden_dim": ("model.hidden_dim", "Width of the encoder (with --init=scratch)."),
     "num_layers": ("model.num_layers", "Encoder blocks (with --init=scratch)."),
@@ -53,6 +54,7 @@ FIELDS = {
     "truncation": ("data.truncation", "What is kept of long texts: head, head_tail or windows."),
     "learning_rate": ("optimizer.learning_rate", "Peak learning rate."),
     "epochs": ("train.epochs", "Passes over the training part."),
+    "task_temperature": ("train.task_temperature", "With --task: 1 takes all rows alike, more favours small tasks."),
     "tokens_per_batch": ("train.tokens_per_batch", "Tokens of a step, padding included."),
     "class_weights": ("train.class_weights", "none, balanced, or name=weight,name=weight."),
     "patience": ("train.patience", "Stop after so many validations without a new best; none: never."),
@@ -60,6 +62,12 @@ FIELDS = {
 }
 for _name, (_key, _help) in FIELDS.items():
     flags.DEFINE_string(_name, None, f"{_help} Sets {_key}.")
+flags.DEFINE_multi_string(
+    "task",
+    [],
+    "Learn several tasks by one encoder: --task=NAME=SOURCE, once for each; :kind=KIND, :text=COLUMN and :label=COLUMN "
+    "may follow. In the other modes --task=NAME says which of them is meant.",
+)
 
 flags.DEFINE_string("strategy", "one_device", "one_device, mirrored, multi_worker (see TF_CONFIG), or tpu.")
 flags.DEFINE_integer("logical_cpus", None, "Split the CPU into so many devices, to try --strategy=mirrored.")
@@ -81,12 +89,21 @@ flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 def recipe_from_flags() -> Recipe:
     """Return the recipe that the flags describe."""
     short = [f"{FIELDS[name][0]}={FLAGS[name].value}" for name in FIELDS if FLAGS[name].present]
+    if FLAGS.task and FLAGS.mode in ("train", "pretrain"):
+        short.append(f"data.tasks={','.join(FLAGS.task)}")
     return load_recipe(FLAGS.recipe).override(*short, *FLAGS.set)
 
 
 def run_folder() -> Path:
     """Return the folder of the run."""
     return Path(FLAGS.run_dir or Path("runs") / Path(FLAGS.recipe).stem)
+
+
+def chosen_task() -> str | None:
+    """Return which task of a run of several is meant; None where the run has one."""
+    if len(FLAGS.task) > 1:
+        raise ValueError(f"--mode={FLAGS.mode} takes one --task. Received: {', '.join(FLAGS.task)}")
+    return FLAGS.task[0] if FLAGS.task else None
 
 
 def pretrain(arguments: list[str]) -> int:
@@ -147,7 +164,7 @@ def evaluate(arguments: list[str]) -> None:
     start_tensorflow()
     from keras_transformer.training.finished import load_pipeline, score
 
-    metrics = score(load_pipeline(folder.path), recipe, FLAGS.data_dir)
+    metrics = score(load_pipeline(folder.path, chosen_task()), recipe, FLAGS.data_dir)
     sys.stdout.write(json.dumps(metrics, indent=2) + "\n")
 
 
@@ -158,10 +175,15 @@ def export(arguments: list[str]) -> None:
     recipe = folder.recipe().override(*FLAGS.set).export
     start_tensorflow()
     from keras_transformer.export.held_out import load_held_out
-    from keras_transformer.training.finished import load_pipeline
+    from keras_transformer.training import finished
 
-    held_out = load_held_out(folder.path, recipe.held_out) if recipe.held_out else None
-    write_export(load_pipeline(folder.path), folder.export, recipe, held_out)
+    task, held_out = chosen_task(), None
+    pipeline = finished.load_pipeline(folder.path, task)
+    if recipe.held_out and task is not None:
+        held_out = finished.load_held_out(folder.path, task, recipe.held_out, FLAGS.data_dir)
+    elif recipe.held_out:
+        held_out = load_held_out(folder.path, recipe.held_out)
+    write_export(pipeline, folder.export / (task or ""), recipe, held_out)
 
 
 def write_export(pipeline, folder: Path, recipe, held_out) -> None:
@@ -177,7 +199,8 @@ def predict(arguments: list[str]) -> None:
     from keras_transformer.training import predicting
     from keras_transformer.training.finished import load_pipeline
 
-    predicting.predict(load_pipeline(run_folder()), predicting.texts(arguments, FLAGS.input, sys.stdin), FLAGS.output)
+    pipeline = load_pipeline(run_folder(), chosen_task())
+    predicting.predict(pipeline, predicting.texts(arguments, FLAGS.input, sys.stdin), FLAGS.output)
 
 
 def start_tensorflow() -> None:

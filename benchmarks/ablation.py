@@ -15,8 +15,8 @@ import numpy as np
 import rounds
 import training_speed
 
-LIMIT = 512
-TOKENS = 2048
+LIMIT, TOKENS = 512, 2048
+SMOKE_TEXTS, SMOKE_LIMIT, SMOKE_TOKENS = 12, 64, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ CHOICES = {
 WITHOUT_CURVE = ("no_dropout", "no_buckets", "packing", "eight_steps", "one_thread", "one_operation")
 
 
-def prepare(choice: Choice, texts: int, case: str):
+def prepare(choice: Choice, case: str, texts: int, limit: int, tokens: int):
     """Returns what measures a case."""
     import keras
 
@@ -84,10 +84,10 @@ def prepare(choice: Choice, texts: int, case: str):
 
     folder = pretrained.resolve("minilm")
     samples, labels = training_speed.sample(texts)
-    rows = data.encode(pretrained.load_packer(folder, max_length=LIMIT), samples)
+    rows = data.encode(pretrained.load_packer(folder, max_length=limit), samples)
     make = data.PackedPlan if choice.packing else data.BatchPlan
-    options = {"row_length": LIMIT} if choice.packing else {} if choice.buckets else {"bucket_lengths": (LIMIT,)}
-    plan = make(rows.lengths, tokens_per_batch=TOKENS, seed=0, **options)
+    options = {"row_length": limit} if choice.packing else {} if choice.buckets else {"bucket_lengths": (limit,)}
+    plan = make(rows.lengths, tokens_per_batch=tokens, seed=0, **options)
     dataset = data.make_dataset(rows, np.array(labels), None, plan)
     dropout = 0.0 if case == "curve" else choice.dropout
     keras.utils.set_random_seed(0)
@@ -127,17 +127,18 @@ def main() -> None:
     parser = rounds.parser(__doc__, "ablation.json", rounds=3)
     parser.add_argument("--texts", type=int, default=160, help="reviews of a measurement (default 160)")
     options = parser.parse_args()
+    sizes = options.texts, LIMIT, TOKENS
     if options.smoke:
-        options.texts = 12
+        sizes = SMOKE_TEXTS, SMOKE_LIMIT, SMOKE_TOKENS
     if options.contestant:
-        rounds.serve(lambda case: prepare(CHOICES[options.contestant], options.texts, case))
+        rounds.serve(lambda case: prepare(CHOICES[options.contestant], case, *sizes))
         return
     names = rounds.chosen(CHOICES, options.contestants)
-    settings = {"texts": options.texts, "tokens_per_step": TOKENS, "limit": LIMIT}
+    settings = dict(zip(("texts", "limit", "tokens_per_step"), sizes, strict=True))
     kept = rounds.Rounds(options.output, settings | rounds.machine())
 
     def start(_: str, name: str) -> rounds.Contestant:
-        command = [__file__, f"--contestant={name}", f"--texts={options.texts}"]
+        command = [__file__, f"--contestant={name}", f"--texts={options.texts}", *["--smoke"] * options.smoke]
         return rounds.Contestant(command, environment=CHOICES[name].environment)
 
     def contestants(case: str) -> list[str]:

@@ -26,43 +26,65 @@ CASES = [
 CONTESTANTS = ("separate", "fused", "split", "joined")
 
 
+class Projections:
+    """One way from the input to queries, keys and values, by heads.
+
+    Args:
+        contestant: str, one of `CONTESTANTS`.
+        model: str, one of `WIDTHS`.
+        dtype: str, in which the products are computed.
+    """
+
+    def __init__(self, contestant: str, model: str, dtype: str):
+        import tensorflow as tf
+
+        self._contestant, self._dtype = contestant, dtype
+        self.width, self.heads = WIDTHS[model]
+        count = 3 if contestant in ("separate", "joined") else 1
+        random, width = tf.random.Generator.from_seed(1), 3 * self.width // count
+        self.kernels = [tf.Variable(random.normal((self.width, width), stddev=0.02)) for _ in range(count)]
+        self.biases = [tf.Variable(tf.zeros(width)) for _ in range(count)]
+
+    def __call__(self, x) -> list:
+        """Returns queries, keys and values (batch, heads, length, width / heads), of (rows, width)."""
+        import tensorflow as tf
+
+        def product(kernel, bias):
+            y = tf.matmul(tf.cast(x, self._dtype), tf.cast(kernel, self._dtype))
+            return tf.nn.bias_add(tf.cast(y, tf.float32), bias)
+
+        def to_heads(y):
+            return tf.transpose(tf.reshape(y, (-1, LENGTH, self.heads, self.width // self.heads)), (0, 2, 1, 3))
+
+        if self._contestant == "separate":
+            return [to_heads(product(kernel, bias)) for kernel, bias in zip(self.kernels, self.biases, strict=True)]
+        if self._contestant == "joined":
+            y = product(tf.concat(self.kernels, 1), tf.concat(self.biases, 0))
+        else:
+            y = product(self.kernels[0], self.biases[0])
+        if self._contestant == "fused":
+            y = tf.reshape(y, (-1, LENGTH, 3, self.heads, self.width // self.heads))
+            return tf.unstack(tf.transpose(y, (2, 0, 3, 1, 4)))
+        return [to_heads(part) for part in tf.split(y, 3, axis=-1)]
+
+
 def prepare(contestant: str, case: str):
     """Returns what measures a contestant."""
     import tensorflow as tf
 
     model, direction, rows, dtype = case.split("/")
-    (width, heads), rows = WIDTHS[model], int(rows)
+    project, rows = Projections(contestant, model, dtype), int(rows)
     random = tf.random.Generator.from_seed(0)
-    x = random.normal((rows, width))
-    upstream = random.normal((3, rows // LENGTH, heads, LENGTH, width // heads))
-    count = 3 if contestant in ("separate", "joined") else 1
-    kernels = [tf.Variable(random.normal((width, 3 * width // count), stddev=0.02)) for _ in range(count)]
-    biases = [tf.Variable(tf.zeros(3 * width // count)) for _ in range(count)]
-
-    def product(kernel, bias):
-        y = tf.matmul(tf.cast(x, dtype), tf.cast(kernel, dtype))
-        return tf.nn.bias_add(tf.cast(y, tf.float32), bias)
-
-    def to_heads(y):
-        return tf.transpose(tf.reshape(y, (-1, LENGTH, heads, width // heads)), (0, 2, 1, 3))
-
-    def project() -> list:
-        if contestant == "separate":
-            return [to_heads(product(kernel, bias)) for kernel, bias in zip(kernels, biases, strict=True)]
-        joined = contestant == "joined"
-        y = product(tf.concat(kernels, 1), tf.concat(biases, 0)) if joined else product(kernels[0], biases[0])
-        if contestant == "fused":
-            y = tf.reshape(y, (-1, LENGTH, 3, heads, width // heads))
-            return tf.unstack(tf.transpose(y, (2, 0, 3, 1, 4)))
-        return [to_heads(part) for part in tf.split(y, 3, axis=-1)]
+    x = random.normal((rows, project.width))
+    upstream = random.normal((3, rows // LENGTH, project.heads, LENGTH, project.width // project.heads))
 
     def run():
         if direction == "forward":
-            return project()
+            return project(x)
         with tf.GradientTape() as tape:
             tape.watch(x)
-            parts = project()
-        return tape.gradient(parts, [x, *kernels, *biases], output_gradients=tf.unstack(upstream))
+            parts = project(x)
+        return tape.gradient(parts, [x, *project.kernels, *project.biases], output_gradients=tf.unstack(upstream))
 
     return rounds.timed(tf.function(run, autograph=False), warm_up=3)
 

@@ -16,15 +16,17 @@ import numpy as np
 import rounds
 
 LENGTH, ROWS = 256, 8
+SMOKE_LENGTH, SMOKE_ROWS = 32, 2
 WARM_UP = 3
 LEARNING_RATE = 5e-5
 CASES = ("minilm", "small")
 CONTESTANTS = ("ours", "keras_nlp", "hugging_face", "hugging_face_float32")
 SMALL = {"hidden_dim": 256, "num_layers": 4, "num_heads": 4, "intermediate_dim": 1024}
+SMOKE_SMALL = {"hidden_dim": 32, "num_layers": 1, "num_heads": 2, "intermediate_dim": 64}
 
 
-def batches(steps: int) -> list:
-    """Returns inputs, labels and weights of so many steps."""
+def batches(steps: int, length: int, count: int) -> list:
+    """Returns inputs, labels and weights of so many steps, of `count` rows each."""
     from keras_transformer import corpus, data, objectives, pretrained
 
     folder = pretrained.resolve("minilm")
@@ -33,11 +35,11 @@ def batches(steps: int) -> list:
     rows = data.encode(packer, texts)
     documents = [[rows.row(i)[1:-1].tolist()] for i in range(len(rows))]
     store = corpus.TokenStore.of(documents, packer.tokenizer.vocabulary_size)
-    objective = objectives.MaskedTokens(store, objectives.Specials.of(packer), LENGTH, crossing=True)
-    return [objective.batch(0, np.arange(step * ROWS, (step + 1) * ROWS)) for step in range(steps)]
+    objective = objectives.MaskedTokens(store, objectives.Specials.of(packer), length, crossing=True)
+    return [objective.batch(0, np.arange(step * count, (step + 1) * count)) for step in range(steps)]
 
 
-def ours(case: str, made: list):
+def ours(case: str, made: list, small: dict):
     """Returns what trains on a list of batches."""
     import keras
 
@@ -48,7 +50,7 @@ def ours(case: str, made: list):
     if case == "minilm":
         encoder = pretrained.load_encoder(pretrained.resolve("minilm"), pooler=False, **options)
     else:
-        config = models.resized(models.preset("bert-base", pooler=False), {**SMALL, **options, "max_length": 512})
+        config = models.resized(models.preset("bert-base", pooler=False), {**small, **options, "max_length": 512})
         encoder = models.create(config)
     model = models.MaskedLanguageModel(encoder, packed=False)
     trained = DistributedModel(model, {"masked": float(np.mean([w["masked"].sum() for _, _, w in made]))})
@@ -62,7 +64,7 @@ def ours(case: str, made: list):
     return lambda part: [trained.train_on_batch(*batch) for batch in part]
 
 
-def keras_nlp(case: str, made: list):
+def keras_nlp(case: str, small: dict):
     """Returns what trains on a list of batches."""
     import keras
     import keras_hub
@@ -73,7 +75,7 @@ def keras_nlp(case: str, made: list):
         backbone = keras_hub.models.BertBackbone.from_preset(str(pretrained.resolve("minilm")), load_weights=True)
     else:
         backbone = keras_hub.models.BertBackbone(
-            vocabulary_size=30522, **SMALL, dropout=0.1, max_sequence_length=512, num_segments=2
+            vocabulary_size=30522, **small, dropout=0.1, max_sequence_length=512, num_segments=2
         )
     model = keras_hub.models.BertMaskedLM(backbone, preprocessor=None)
     model.compile(
@@ -91,7 +93,15 @@ def keras_nlp(case: str, made: list):
     return train
 
 
-def hugging_face(case: str, made: list, low: bool):
+def labels_everywhere(inputs: dict, labels: dict, weights: dict) -> np.ndarray:
+    """Returns the labels as Hugging Face takes them: one for each token, -100 where there is none."""
+    found = np.full(inputs["token_ids"].shape, -100)
+    rows, places = np.nonzero(weights["masked"])
+    found[rows, inputs["masked_positions"][rows, places]] = labels["masked"][rows, places]
+    return found
+
+
+def hugging_face(case: str, small: dict, low: bool):
     """Returns what trains on a list of batches."""
     import torch
     import transformers
@@ -105,10 +115,10 @@ def hugging_face(case: str, made: list, low: bool):
         )
     else:
         config = transformers.BertConfig(
-            hidden_size=SMALL["hidden_dim"],
-            num_hidden_layers=SMALL["num_layers"],
-            num_attention_heads=SMALL["num_heads"],
-            intermediate_size=SMALL["intermediate_dim"],
+            hidden_size=small["hidden_dim"],
+            num_hidden_layers=small["num_layers"],
+            num_attention_heads=small["num_heads"],
+            intermediate_size=small["intermediate_dim"],
         )
         config._attn_implementation = "sdpa"
         model = transformers.BertForMaskedLM(config)
@@ -118,11 +128,7 @@ def hugging_face(case: str, made: list, low: bool):
     def train(part: list) -> None:
         for inputs, labels, weights in part:
             ids, mask = (torch.tensor(inputs[name], dtype=torch.long) for name in ("token_ids", "padding_mask"))
-            wanted = torch.full_like(ids, -100)
-            rows, places = np.nonzero(weights["masked"])
-            wanted[rows, inputs["masked_positions"][rows, places]] = torch.tensor(
-                labels["masked"][rows, places], dtype=torch.long
-            )
+            wanted = torch.tensor(labels_everywhere(inputs, labels, weights), dtype=torch.long)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 loss = model(input_ids=ids, attention_mask=mask, labels=wanted).loss
@@ -133,18 +139,19 @@ def hugging_face(case: str, made: list, low: bool):
     return train
 
 
-def run_contestant(name: str, case: str, steps: int) -> dict:
+def run_contestant(name: str, case: str, steps: int, smoke: bool) -> dict:
     """Trains and returns the seconds, rows and megabytes of the timed steps."""
     from keras_transformer.plan.process import reset_peak, resident
 
-    made = batches(WARM_UP + steps)
+    length, rows, small = (SMOKE_LENGTH, SMOKE_ROWS, SMOKE_SMALL) if smoke else (LENGTH, ROWS, SMALL)
+    made = batches(WARM_UP + steps, length, rows)
     if name.startswith("hugging_face"):
-        train = hugging_face(case, made, not name.endswith("float32"))
+        train = hugging_face(case, small, not name.endswith("float32"))
     else:
         import keras
 
         keras.utils.set_random_seed(0)
-        train = {"ours": ours, "keras_nlp": keras_nlp}[name](case, made)
+        train = keras_nlp(case, small) if name == "keras_nlp" else ours(case, made, small)
     reset_peak()
     before = resident()
     train(made[:WARM_UP])
@@ -152,7 +159,8 @@ def run_contestant(name: str, case: str, steps: int) -> dict:
     train(made[WARM_UP:])
     return {
         "seconds": round(time.perf_counter() - started, 3),
-        "rows": steps * ROWS,
+        "rows": steps * rows,
+        "masked_tokens": int(sum(weights["masked"].sum() for _, _, weights in made[WARM_UP:])),
         "megabytes": round((resident("VmHWM") - before) / 1e6, 1),
     }
 
@@ -164,14 +172,16 @@ def main() -> None:
     if options.smoke:
         options.steps = 2
     if options.contestant:
-        rounds.serve(lambda case: lambda calls: run_contestant(options.contestant, case, options.steps))
+        rounds.serve(lambda case: lambda calls: run_contestant(options.contestant, case, options.steps, options.smoke))
         return
     names = rounds.chosen(CONTESTANTS, options.contestants)
-    settings = {"steps": options.steps, "rows_per_step": ROWS, "row_length": LENGTH}
+    length, rows = (SMOKE_LENGTH, SMOKE_ROWS) if options.smoke else (LENGTH, ROWS)
+    settings = {"steps": options.steps, "rows_per_step": rows, "row_length": length}
     kept = rounds.Rounds(options.output, settings | rounds.machine())
 
     def start(_: str, name: str) -> rounds.Contestant:
-        return rounds.Contestant([__file__, f"--contestant={name}", f"--steps={options.steps}"])
+        smoke = ["--smoke"] if options.smoke else []
+        return rounds.Contestant([__file__, f"--contestant={name}", f"--steps={options.steps}", *smoke])
 
     cases = rounds.chosen(CASES, options.cases)
     rounds.run(kept, options.rounds, {case: [case] for case in cases}, lambda _: names, start, fresh=True)

@@ -136,7 +136,7 @@ def main() -> None:
     for count in range(1, options.rounds + 1):
         cases = [plan_check.CALIBRATION, *chosen] if count == 1 else chosen
         # Round after round over all cases, so that the sizes of a sweep share the machine's good and bad minutes.
-        rounds.run(kept, count, {"all": cases}, lambda _: ["ours"], start, calls=STEPS, fresh=True)
+        rounds.run(kept, count, {"all": cases}, lambda _: ["ours"], start, calls=STEPS, fresh=not options.smoke)
     kept.result["summary"] = summarise(kept, options.smoke)
     kept.save()
     for name, entry in kept.result["summary"].items():

@@ -20,10 +20,10 @@ import rounds
 import training_speed
 
 CONTESTANTS = {"one": 1, "two": 2}
-LIMIT = 512
+LIMIT, SMOKE_LIMIT = 512, 64
 
 
-def work(output: pathlib.Path, texts: int, tokens: int) -> None:
+def work(output: pathlib.Path, texts: int, tokens: int, limit: int) -> None:
     """Trains as the one worker, or as one of several, and writes the time if it is the first."""
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[index]})
@@ -38,7 +38,7 @@ def work(output: pathlib.Path, texts: int, tokens: int) -> None:
 
     folder = pretrained.resolve("minilm")
     samples, labels = training_speed.sample(texts)
-    rows = data.encode(pretrained.load_packer(folder, max_length=LIMIT), samples)
+    rows = data.encode(pretrained.load_packer(folder, max_length=limit), samples)
     plan = data.BatchPlan(rows.lengths, tokens_per_batch=tokens, seed=0)
     dataset = data.make_dataset(rows, np.array(labels), None, plan)
     keras.utils.set_random_seed(0)
@@ -65,18 +65,19 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=200, help="reviews of a pass (default 200)")
     parser.add_argument("--tokens_per_step", type=int, default=8192, help="of all workers (default 8192)")
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=int, default=LIMIT, help=f"tokens of a text (default {LIMIT})")
     options = parser.parse_args()
     if options.smoke:
-        options.texts, options.tokens_per_step = 8, 1024
+        options.texts, options.tokens_per_step, options.limit = 16, 512, SMOKE_LIMIT
     if options.worker:
-        work(options.worker, options.texts, options.tokens_per_step)
+        work(options.worker, options.texts, options.tokens_per_step, options.limit)
         return
-    sizes = [f"--texts={options.texts}", f"--tokens_per_step={options.tokens_per_step}"]
+    sizes = [f"--{name}={getattr(options, name)}" for name in ("texts", "tokens_per_step", "limit")]
     if options.contestant:
         rounds.serve(lambda case: lambda calls: launched(CONTESTANTS[options.contestant], sizes))
         return
     names = rounds.chosen(CONTESTANTS, options.contestants)
-    settings = {"texts": options.texts, "tokens_per_step": options.tokens_per_step, "limit": LIMIT}
+    settings = {"texts": options.texts, "tokens_per_step": options.tokens_per_step, "limit": options.limit}
     kept = rounds.Rounds(options.output, settings | rounds.machine())
 
     def start(_: str, name: str) -> rounds.Contestant:

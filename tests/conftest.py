@@ -27,10 +27,30 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(_name, str(_share))
 
+import collections
+import contextlib
+import gc
 import sys
+import unittest.mock
 
 import numpy as np
 import pytest
+
+
+@pytest.hookimpl(trylast=True)  # when those that were not asked for are left out
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that in the end no process is left alone with one of them."""
+    weights = collections.Counter()
+    for item in items:
+        # What is slow takes about thirty times as long as what is not.
+        weights[item.path] += 30 if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: -weights[item.path])
+
+
+def pytest_collection_finish():
+    """What the imports have made stays to the end: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +61,21 @@ def _clean_state():
     if "keras" in sys.modules:
         import keras
 
-        keras.utils.set_random_seed(0)
+        with _tensorflow_keeps_its_kernels():
+            keras.utils.set_random_seed(0)
         policy = keras.config.dtype_policy()
         yield
         keras.config.set_dtype_policy(policy)
     else:
         yield
+
+
+def _tensorflow_keeps_its_kernels():
+    """Leave out `tf.random.set_seed`, from which nothing here draws: Keras has generators of its own.
+
+    It throws away all kernels, and every graph that the tests of a file share would be optimised again for each of
+    them.
+    """
+    if "tensorflow" not in sys.modules:
+        return contextlib.nullcontext()
+    return unittest.mock.patch.object(sys.modules["tensorflow"].random, "set_seed")

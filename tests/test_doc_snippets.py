@@ -87,19 +87,31 @@ def test_example_of_a_docstring_runs(name, tmp_path, monkeypatch):
         run(code, path, start + line - 1, namespace)
 
 
-# README fine-tunes and exports the real MiniLM: two to three minutes.
-PAGES_TO_RUN = [
-    pytest.param(page, marks=[pytest.mark.slow] if page.name == "README.md" and page.parent == ROOT else [])
-    for page in PAGES
-]
+# README fine-tunes and exports the real MiniLM: two to three minutes. The others export several times.
+SLOW_PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("export", "generation", "on_device"))]
+PAGES_TO_RUN = [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW_PAGES else []) for page in PAGES]
 
 
-@pytest.mark.parametrize("page", PAGES_TO_RUN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def page_name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES_TO_RUN, ids=page_name)
 def test_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
     for line, code in blocks(page.read_text(encoding="utf-8"), {"python"}):
         run(code, page, line, namespace)
+
+
+@pytest.mark.parametrize("page", SLOW_PAGES, ids=page_name)
+def test_what_a_slow_page_imports_is_there(page):
+    found = blocks(page.read_text(encoding="utf-8"), {"python"})
+    assert found
+    for line, code in found:
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                run(ast.unparse(node), page, line + node.lineno - 1, {})
 
 
 def commands(page):

@@ -21,6 +21,8 @@ TEXT = ".txt"
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 # So much of a file is looked at before it is taken for text.
 _HEAD = 1 << 16
+# So many compressed bytes are decompressed at once: a few of them may stand for a hundred thousand.
+_PIECE = 1 << 10
 
 
 class File(NamedTuple):
@@ -114,7 +116,7 @@ def _decompressed(raw: IO[bytes], compression: str, name: str) -> Iterator[io.Bu
     elif compression == ".xz":
         opened = lzma.LZMAFile(raw)
     elif compression == ".zst":
-        opened = _zstandard(name).ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        opened = _Zstandard(raw, _zstandard(name))
     else:
         opened = contextlib.nullcontext(raw)
     with opened as stream, io.BufferedReader(stream, _HEAD) as buffered:
@@ -125,6 +127,50 @@ def _decompressed(raw: IO[bytes], compression: str, name: str) -> Iterator[io.Bu
             if type(error).__name__ == "ZstdError":
                 raise OSError(str(error)) from error
             raise
+
+
+class _Zstandard(io.RawIOBase):
+    """The content of a file of Zstandard frames; one that breaks off is an error, as in the other formats.
+
+    The reader of the package itself takes the end of the file for the end of the content.
+
+    Args:
+        raw: The file.
+        package: The module `zstandard`.
+    """
+
+    def __init__(self, raw: IO[bytes], package: Any) -> None:
+        super().__init__()
+        self._raw = raw
+        self._decompressor = package.ZstdDecompressor()
+        self._frame: Any = None
+        self._compressed, self._content = b"", memoryview(b"")
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a buffer, see `io.RawIOBase`.
+
+        Raises:
+            EOFError: If the file ends within a frame.
+        """
+        while not self._content:
+            piece = self._compressed or self._raw.read(_PIECE)
+            if not piece:
+                if self._frame is not None:
+                    raise EOFError("compressed file ended before the end of a frame was reached")
+                return 0
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            self._content = memoryview(self._frame.decompress(piece))
+            self._compressed = b""
+            if self._frame.eof:
+                self._compressed, self._frame = self._frame.unused_data, None
+        count = min(len(buffer), len(self._content))
+        buffer[:count], self._content = self._content[:count], self._content[count:]
+        return count
 
 
 def _zstandard(name: str) -> Any:

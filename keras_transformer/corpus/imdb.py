@@ -66,8 +66,9 @@ def _unlabelled(data_dir: Path | None, download: bool) -> tuple[str, Part]:
     folder = data_dir if data_dir is not None else default_data_dir()
     if not download and not any(folder.glob(f"{_TFDS}/*/dataset_info.json")):
         raise FileNotFoundError(
-            "The reviews without label are in aclImdb and in imdb_reviews of TFDS only: pass data_dir= with a folder "
-            f"of one of these, or download=True where there is a network. Received: 'imdb:unlabelled', folder {folder}."
+            "The reviews without label are in aclImdb and in imdb_reviews of TFDS only: pass data_dir= (--data_dir) "
+            "with a folder of one of these, or download=True (--download) where there is a network; 'imdb' does "
+            f"without them. Received: 'imdb:unlabelled', folder {folder}."
         )
     title, _, parts = tfds_parts(_TFDS, folder, download, ("unsupervised",), "text")
     return title, parts[0]

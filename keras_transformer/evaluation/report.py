@@ -35,6 +35,7 @@ def write_report(path: str | os.PathLike, run: Mapping) -> None:
             - "metrics": dict of `make_metrics`; the test part is shown, or validation where there is no test part.
             - "history": {"steps": {"step": [...], "loss": [...]}, "epochs": {"epoch": [...], "loss": [...],
               "val_loss": [...], ...}}, both optional.
+            - "pretraining": the same of the training before it, on text without labels.
             - "curves": {"model": `curves(...)`, "baseline": `curves(...)`}.
             - "scatter": {"actual": [...], "predicted": [...]}, for regression.
             - "mistakes": list of {"text": str, "label": str, "predicted": str, "probability": float, "id": str
@@ -87,7 +88,8 @@ def render(run: Mapping) -> str:
         f"<header><h1>{escape(title)}</h1>{facts(run.get('summary') or {})}</header>",
         headline(part, kind, part_name),
         _comparison(metrics, kind),
-        _training(run.get("history") or {}),
+        _training("Pretraining", run.get("pretraining") or {}),
+        _training("Training", run.get("history") or {}),
         _decisions(part, kind, run),
         _calibration(model),
         _by_length(part),
@@ -144,9 +146,9 @@ def _comparison(metrics: Mapping, kind: str) -> str:
     return section("All figures", "" if kind == "regression" else note, card(table(["", *names], lines)))
 
 
-def _training(history: Mapping) -> str:
+def _training(title: str, history: Mapping) -> str:
     drawings = figures.training_curves(history)
-    return section("Training", "", '<div class="grid">', *(figure(*drawing) for drawing in drawings), "</div>")
+    return section(title, "", '<div class="grid">', *(figure(*drawing) for drawing in drawings), "</div>")
 
 
 def _decisions(part: Mapping, kind: str, run: Mapping) -> str:

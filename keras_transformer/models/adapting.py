@@ -5,15 +5,16 @@ from typing import Any
 import keras
 
 from keras_transformer import layers
+from keras_transformer.optimizers.depths import with_blocks
 
 
 def freeze(model: keras.Model, num_blocks: int) -> None:
-    """Leaves the embeddings, the positions and the lowest blocks of an encoder as they are.
+    """Leaves the embeddings, the positions and the lowest blocks of an encoder or a decoder as they are.
 
     Call it before `compile`. No gradient is computed below the first block that is trained.
 
     Args:
-        model: Built `keras.Model` whose encoder, `model.encoder` or the model itself, has a list `blocks`.
+        model: Built `keras.Model` that has, or whose `encoder` or `backbone` has, a list `blocks`.
         num_blocks: Number of blocks, counted from the embeddings; 0 freezes the embeddings only.
 
     Raises:
@@ -58,7 +59,7 @@ def enable_lora(model: keras.Model, rank: int) -> list[str]:
     A saved model holds the merged kernels and nothing of the adapters; `without_adapters` returns such a model.
 
     Args:
-        model: Built `keras.Model` with an `encoder` that has a list `blocks`.
+        model: Built `keras.Model` that has, or whose `encoder` or `backbone` has, a list `blocks`.
         rank: Width of the adapters, at least 1 and below the width of the encoder.
 
     Returns:
@@ -137,7 +138,7 @@ def without_adapters(model: keras.Model) -> keras.Model:
 
 
 def _encoder(model: keras.Model) -> Any:
-    encoder = getattr(model, "encoder", model)
+    encoder = with_blocks(model)
     if not getattr(encoder, "blocks", None):
         raise ValueError(
             "There must be an encoder with a list `blocks`. "

@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_transformer.optimizers.adamw import AdamW
-from keras_transformer.optimizers.depths import variable_depths
+from keras_transformer.optimizers.depths import variable_depths, with_blocks
 from keras_transformer.optimizers.schedules import LinearWarmupDecay
 
 
@@ -63,5 +63,5 @@ def create(
         depths=None if layer_decay == 1 else variable_depths(model),
         global_clipnorm=clip_norm,
         ema_decay=ema_decay,
-        lazy_table=getattr(model, "encoder", model).embeddings.tokens.table.path if sparse_embeddings else None,
+        lazy_table=with_blocks(model).embeddings.tokens.table.path if sparse_embeddings else None,
     )

@@ -3,12 +3,24 @@
 from typing import Any
 
 
+def with_blocks(model: Any) -> Any:
+    """Returns the part of a model that has the blocks: its `backbone`, the `encoder` of that, or the model itself.
+
+    Args:
+        model: `keras.Model`: an encoder or a decoder, or one that keeps it, such as `TextClassifier` as its `encoder`,
+            and the models of pretraining as their `backbone`.
+    """
+    for name in ("backbone", "encoder"):
+        model = getattr(model, name, model)
+    return model
+
+
 def variable_depths(model: Any) -> dict[str, int]:
     """Returns the depth of every trainable variable of a model, by its path.
 
     Args:
-        model: Built `keras.Model` whose encoder, `model.encoder` or the model itself, has a list `blocks` and a
-            layer `embeddings`.
+        model: Built `keras.Model` that has, or whose `encoder` or `backbone` has, a list `blocks` and a layer
+            `embeddings`.
 
     Returns:
         Dict from variable path to depth: 0 for embeddings and positions, i + 1 for block i, and one more than the
@@ -31,7 +43,7 @@ def variable_depths(model: Any) -> dict[str, int]:
         assert depths["embeddings/tokens/table"] == 0 and depths["head/kernel"] == 3
         ```
     """
-    encoder = getattr(model, "encoder", model)
+    encoder = with_blocks(model)
     blocks = getattr(encoder, "blocks", None)
     if not blocks:
         raise ValueError(

@@ -42,7 +42,8 @@ def fine_tune(
         config: Sizes of the encoder for `init="scratch"`; its vocabulary is learned from the texts and has at most
             `config.vocabulary_size` tokens.
         seed: Seed of the split, the new weights and the order of the examples.
-        **fit_options: Arguments of `TextPipeline.fit`: epochs, learning_rate, class_weights, ...
+        **fit_options: Arguments of `TextPipeline.fit`: epochs, learning_rate, packing (several short texts in a row),
+            class_weights, ...
 
     Returns:
         The trained pipeline.

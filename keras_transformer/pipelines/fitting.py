@@ -1,4 +1,4 @@
-"""Fine-tuning of a pipeline in memory: batches by length, warm-up and decay, the best epoch kept."""
+"""Fine-tuning of a pipeline in memory: batches by length or of packed rows, warm-up and decay, the best epoch kept."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_transformer import data, losses, optimizers
 from keras_transformer.data.plan import BUCKET_LENGTHS
+from keras_transformer.pipelines import packed_texts
 from keras_transformer.text import TextPacker
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def fit(
     epochs: int,
     learning_rate: float,
     tokens_per_batch: int,
+    packing: bool,
     weight_decay: float,
     layer_decay: float,
     label_smoothing: float,
@@ -31,17 +33,22 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Fine-tunes the model of a pipeline; for the arguments see `TextPipeline.fit`."""
-    model, packer = pipeline.model, pipeline.packer
+    packer = pipeline.packer
+    model = packed_texts.around(pipeline.model) if packing else pipeline.model
     buckets = tuple(sorted({*(n for n in BUCKET_LENGTHS if n < packer.max_length), packer.max_length}))
     rows = data.encode(packer, train.texts)
-    plan = data.BatchPlan(rows.lengths, buckets, max(tokens_per_batch, packer.max_length), seed)
+    options = {"tokens_per_batch": max(tokens_per_batch, packer.max_length), "seed": seed}
+    if packing:
+        plan = data.PackedPlan(rows.lengths, packer.max_length, **options)
+    else:
+        plan = data.BatchPlan(rows.lengths, buckets, **options)
     if isinstance(class_weights, dict):
         class_weights = {_index(pipeline.class_names, name): weight for name, weight in class_weights.items()}
     weights = data.example_weights(train.labels, class_weights, num_classes=len(pipeline.class_names))
     examples_per_step = len(rows) / plan.steps_per_epoch
     model.default_compile(
         optimizer=optimizers.create(
-            model,
+            pipeline.model,
             learning_rate=learning_rate,
             total_steps=epochs * plan.steps_per_epoch,
             weight_decay=weight_decay,
@@ -52,10 +59,11 @@ def fit(
     validation_set = _validation_set(packer, validation, buckets)
     best = _KeepBest() if validation_set is not None else None
     for epoch in range(epochs):
+        dataset = data.make_dataset(rows, train.labels, weights, plan, epoch, pad_id=packer.pad_id)
+        if packing:
+            dataset = packed_texts.one_by_one(dataset)
         # Keras averages over a batch: the factor makes every example count the same in batches of any size.
-        dataset = data.make_dataset(rows, train.labels, weights, plan, epoch, pad_id=packer.pad_id).map(
-            lambda x, y, w: (x, {"logits": y}, {"logits": w * (_batch_size(w) / examples_per_step)})
-        )
+        dataset = dataset.map(lambda x, y, w: (x, {"logits": y}, {"logits": w * (_batch_size(w) / examples_per_step)}))
         model.fit(
             dataset,
             validation_data=validation_set,

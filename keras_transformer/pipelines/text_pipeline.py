@@ -165,6 +165,7 @@ class TextPipeline:
         epochs: int = 3,
         learning_rate: float = 5e-5,
         tokens_per_batch: int = 4096,
+        packing: bool = False,
         weight_decay: float = 0.01,
         layer_decay: float = 1.0,
         label_smoothing: float = 0.0,
@@ -181,16 +182,22 @@ class TextPipeline:
             epochs: Passes over the training texts. Default 3.
             learning_rate: Peak learning rate. Default 5e-5.
             tokens_per_batch: Token budget of a batch, padding included. Default 4096.
+            packing: Whether several whole texts share a row of the longest length instead of texts of similar length a
+                batch. Each counts as it does alone; it pays for many short texts. Default False.
             weight_decay: Decoupled weight decay. Default 0.01.
             layer_decay: Factor of the learning rate from each layer to the one below. Default 1.
             label_smoothing: Share of the target spread over all classes. Default 0.
             class_weights: Weight of each class by name, "balanced", or None.
             seed: Seed of the order of the examples.
             verbose: As in `keras.Model.fit`.
-            callbacks: Further Keras callbacks.
+            callbacks: Further Keras callbacks. With packing, their `model` is one around the pipeline's, its
+                `classifier`.
 
         Returns:
             The pipeline itself.
+
+        Raises:
+            ValueError: For an unknown class, or packing with a model that takes one text a row only.
         """
         fit(
             self,
@@ -199,6 +206,7 @@ class TextPipeline:
             epochs=epochs,
             learning_rate=learning_rate,
             tokens_per_batch=tokens_per_batch,
+            packing=packing,
             weight_decay=weight_decay,
             layer_decay=layer_decay,
             label_smoothing=label_smoothing,

@@ -1,11 +1,13 @@
 """What a training reads: the batches of every step, as datasets that can begin anywhere."""
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from keras_transformer import data
+from keras_transformer.data.delivery import delivered
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -75,6 +77,39 @@ class TextBatches:
         return None if self.curriculum is None else self.curriculum.work()
 
 
+class TaskBatches:
+    """Batches of labelled texts of several tasks, each batch of one of them.
+
+    Args:
+        tasks: dict from the name of each task to its `data.TokenRows`, labels and weights, as for `TextBatches`.
+        mixture: `data.TaskMixture` of plans over these rows.
+        pad_id: int, token id of padding. Default 0.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, tuple[data.TokenRows, np.ndarray, np.ndarray | None]],
+        mixture: data.TaskMixture,
+        pad_id: int = 0,
+    ) -> None:
+        self.tasks = tasks
+        self.mixture = mixture
+        self.pad_id = pad_id
+        self.steps_per_epoch = mixture.steps_per_epoch
+
+    def dataset(self, epoch: int, start: int, end: int) -> "tf.data.Dataset":
+        """Returns the batches of an epoch from step `start` to the one before `end`."""
+        return data.make_mixed_dataset(self.tasks, self.mixture, epoch, start, self.pad_id).take(end - start)
+
+    def size(self, epoch: int, step: int) -> int:
+        """Returns the number of rows of a batch."""
+        return len(self.mixture.batch(epoch, step)[2])
+
+    def work(self) -> None:
+        """All steps cost about the same."""
+        return None
+
+
 class ObjectiveBatches:
     """Batches of a pretraining objective, all of the same number of rows; rows that fill no batch wait for an epoch.
 
@@ -111,11 +146,7 @@ class ObjectiveBatches:
         )
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(end - start))
-        options = tf.data.Options()
-        options.deterministic = True
-        # Every worker reads the whole plan: its steps are already those of the global batch.
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+        return delivered(dataset)
 
     def size(self, epoch: int, step: int) -> int:
         """Returns the number of rows of a batch."""

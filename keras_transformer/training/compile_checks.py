@@ -1,6 +1,6 @@
 """What `DistributedModel.compile` refuses: parts that Keras or TensorFlow get wrong on several replicas."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -16,27 +16,23 @@ def on_several_workers(strategy: tf.distribute.Strategy) -> bool:
     return strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
 
 
-def check_losses(loss: Any, outputs: Iterable[str]) -> dict[str, keras.losses.Loss]:
-    """Returns the loss of each output.
+def check_accumulation(accumulation_steps: Any, steps_per_execution: int) -> None:
+    """Refuses a number of batches that make no update.
 
     Args:
-        loss: `keras.losses.Loss`, or a mapping of them by output.
-        outputs: Names of the outputs that `examples_per_step` knows.
+        accumulation_steps: Number of batches whose gradients make one update.
+        steps_per_execution: Number of steps in one call.
 
     Raises:
-        ValueError: If one is no loss, or losses and outputs differ.
+        ValueError: If it is no whole number of at least 1, or calls of several steps would hide the batches.
     """
-    outputs = list(outputs)
-    losses = dict(loss) if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
-    for one in losses.values():
-        if not isinstance(one, keras.losses.Loss):
-            raise ValueError(f"loss must be a keras.losses.Loss. Received: {one!r}")
-    if set(losses) != set(outputs) or (len(outputs) > 1 and not isinstance(loss, Mapping)):
+    if isinstance(accumulation_steps, bool) or not isinstance(accumulation_steps, int) or accumulation_steps < 1:
+        raise ValueError(f"accumulation_steps must be an integer of at least 1. Received: {accumulation_steps!r}")
+    if accumulation_steps > 1 and steps_per_execution > 1:
         raise ValueError(
-            "There must be one loss for each output of examples_per_step. "
-            f"Received: losses of {', '.join(losses)}, examples_per_step of {', '.join(outputs)}"
+            "With accumulation_steps, batches are taken one at a time: use steps_per_execution=1. "
+            f"Received: accumulation_steps={accumulation_steps}, steps_per_execution={steps_per_execution}"
         )
-    return losses
 
 
 def check_replicated(

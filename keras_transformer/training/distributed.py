@@ -6,19 +6,15 @@ import keras
 import tensorflow as tf
 
 from keras_transformer import ops
-from keras_transformer.training import lazy_tables, packed_rows, sharing
+from keras_transformer.training import lazy_tables, output_losses, packed_rows, sharing, terms
 from keras_transformer.training.accumulation import Accumulation, LastUpdate
-from keras_transformer.training.compile_checks import (
-    check_losses,
-    check_replicated,
-    check_scope,
-    on_several_workers,
-)
-from keras_transformer.training.terms import Loss, Term, by_output, total
+from keras_transformer.training.compile_checks import check_accumulation, check_replicated, check_scope
+from keras_transformer.training.measuring import measure
+from keras_transformer.training.worker_loops import WorkerLoops
 
 
 @keras.saving.register_keras_serializable("keras_transformer")
-class DistributedModel(keras.Model):
+class DistributedModel(WorkerLoops, keras.Model):
     """Fits, evaluates and predicts with a model that stays as it is and whose weights it trains.
 
     What it adds to `keras.Model`:
@@ -35,8 +31,8 @@ class DistributedModel(keras.Model):
       rows to every worker.
 
     Rows of several texts (inputs with `example_ids`, see `data.PackedPlan`) go to the `packed` of the model, unless the
-    model itself takes `example_ids`. Labels and weights have the shape (rows, texts, ...) then, and loss and metrics
-    count every text once.
+    model itself takes `example_ids`. Labels and weights of each output have the shape (rows, texts, ...) then, and loss
+    and metrics count every text once.
 
     With a dict of `examples_per_step`, and of losses at `compile`, several outputs of the model have a loss. Labels and
     weights of a batch are dicts by output, too, and the gradient is that of the sum of all losses, each divided by its
@@ -101,7 +97,7 @@ class DistributedModel(keras.Model):
         )
         self.output_key = output
         self._per_step = {name: float(number) for name, number in numbers.items()}
-        self._output_losses: dict[str, Loss] = {}
+        self._output_losses: dict[str, output_losses.OutputLoss] = {}
         self._measures_batches = False
         self.accumulation_steps = 1
         self._accumulation = None
@@ -156,34 +152,14 @@ class DistributedModel(keras.Model):
                 work on several replicas.
         """
         strategy = self.distribute_strategy
-        outputs = list(self._per_step)
-        losses = check_losses(loss, outputs)
-        shares = by_output(loss_weights, outputs, "loss_weights", 1.0)
-        of_output = {
-            name: (tuple(found), tuple(weighted))
-            for (name, found), weighted in zip(
-                by_output(metrics, outputs, "metrics", ()).items(),
-                by_output(weighted_metrics, outputs, "weighted_metrics", ()).values(),
-                strict=True,
-            )
-        }
-        all_metrics = [metric for pair in of_output.values() for found in pair for metric in found]
-        for metric in all_metrics:
-            if not isinstance(metric, keras.metrics.Metric):
-                raise ValueError(f"metrics must be keras.metrics.Metric objects. Received: {metric!r}")
-        if isinstance(accumulation_steps, bool) or not isinstance(accumulation_steps, int) or accumulation_steps < 1:
-            raise ValueError(f"accumulation_steps must be an integer of at least 1. Received: {accumulation_steps!r}")
-        if accumulation_steps > 1 and steps_per_execution > 1:
-            raise ValueError(
-                "With accumulation_steps, batches are taken one at a time: use steps_per_execution=1. "
-                f"Received: accumulation_steps={accumulation_steps}, steps_per_execution={steps_per_execution}"
-            )
+        check_accumulation(accumulation_steps, steps_per_execution)
         with strategy.scope():
+            losses = output_losses.create(self._per_step, loss, loss_weights, metrics, weighted_metrics)
             optimizer = keras.optimizers.get(optimizer)
             lazy_tables.check(optimizer, strategy.num_replicas_in_sync, accumulation_steps)
             check_replicated(strategy, self.model, optimizer, jit_compile, steps_per_execution)
-            variables = [*self.model.variables, *optimizer.variables]
-            check_scope(strategy, variables + [v for metric in all_metrics for v in metric.variables])
+            measured = [v for metric in output_losses.all_metrics(losses) for v in metric.variables]
+            check_scope(strategy, [*self.model.variables, *optimizer.variables, *measured])
             super().compile(
                 optimizer=optimizer,
                 steps_per_execution=steps_per_execution,
@@ -191,16 +167,7 @@ class DistributedModel(keras.Model):
                 jit_compile=jit_compile,
             )
             self.loss = loss
-            self._output_losses = {
-                name: Loss(
-                    losses[name],
-                    self._per_step[name],
-                    shares[name],
-                    keras.metrics.Mean("loss" if len(outputs) == 1 else f"{name}_loss"),
-                    *of_output[name],
-                )
-                for name in outputs
-            }
+            self._output_losses = losses
             self.optimizer.build(self.trainable_variables)
         self.accumulation_steps = accumulation_steps
         self._accumulation = None
@@ -214,91 +181,49 @@ class DistributedModel(keras.Model):
 
     def fit(self, x=None, *arguments, callbacks=None, **options):
         """Trains, see `keras.Model.fit`."""
-        options |= {name: self._shared(options[name]) for name in ("validation_data",) if options.get(name) is not None}
         if getattr(self.optimizer, "lazy_table", None) is not None:
             callbacks = [lazy_tables.CatchUp(self.optimizer), *keras.tree.flatten(callbacks or [])]
         if self._accumulation is not None:
             callbacks = [LastUpdate(self._accumulation), *keras.tree.flatten(callbacks or [])]
-        return super().fit(self._shared(x), *arguments, callbacks=callbacks, **options)
-
-    def evaluate(self, x=None, *arguments, **options):
-        """Measures, see `keras.Model.evaluate`."""
-        return super().evaluate(self._shared(x), *arguments, **options)
-
-    def predict(self, x, *arguments, **options):
-        """Predicts, see `keras.Model.predict`."""
-        return super().predict(self._shared(x), *arguments, **options)
-
-    def _shared(self, dataset):
-        """Returns what Keras may iterate over: on several workers, the share of this one."""
-        if not on_several_workers(self.distribute_strategy) or isinstance(dataset, tf.distribute.DistributedDataset):
-            return dataset
-        if not isinstance(dataset, tf.data.Dataset):
-            raise ValueError(
-                "On several workers, pass a tf.data.Dataset of whole batches, the same on every worker. "
-                f"Received: {type(dataset).__name__}"
-            )
-        return sharing.share(self.distribute_strategy, dataset)
+        return super().fit(x, *arguments, callbacks=callbacks, **options)
 
     def make_train_function(self, force: bool = False):
         """Makes the function of a training step."""
-        if self._accumulation is not None:
-            if self.train_function is None or force:
-                self.train_function = self._accumulation.train_function(
-                    self._accumulation_step, self.run_eagerly, self.jit_compile
-                )
-            return self.train_function
-        if not on_several_workers(self.distribute_strategy):
+        if self._accumulation is None:
             return super().make_train_function(force)
         if self.train_function is None or force:
-            self.train_function = sharing.step_function(self.distribute_strategy, self.train_step, self.run_eagerly)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False):
-        """Makes the function of an evaluation step."""
-        if not on_several_workers(self.distribute_strategy):
-            return super().make_test_function(force)
-        if self.test_function is None or force:
-            self.test_function = sharing.step_function(self.distribute_strategy, self.test_step, self.run_eagerly)
-        return self.test_function
-
-    def make_predict_function(self, force: bool = False):
-        """Makes the function of a prediction step."""
-        if not on_several_workers(self.distribute_strategy):
-            return super().make_predict_function(force)
-        if self.predict_function is None or force:
-            self.predict_function = sharing.predict_function(
-                self.distribute_strategy, self.predict_step, self.run_eagerly
+            self.train_function = self._accumulation.train_function(
+                self._accumulation_step, self.run_eagerly, self.jit_compile
             )
-        return self.predict_function
+        return self.train_function
 
     @property
     def metrics(self) -> list:
         """The metrics of a step, the loss first."""
-        if not self.compiled:
-            return []
-        losses = self._output_losses.values()
-        return [
-            *(loss.mean for loss in losses),
-            *(metric for loss in losses for metric in (*loss.metrics, *loss.weighted_metrics)),
-        ]
+        return output_losses.all_metrics(self._output_losses) if self.compiled else []
 
     def train_step(self, data) -> dict:
         """Updates the weights by one batch, of which this replica has a share."""
-        gradients, terms = self._gradients(data)
+        gradients, found = self._gradients(data)
         with ops.compiled_elementwise(self.compiled_elementwise):
             self.optimizer.apply(gradients, self.trainable_variables)
-        return self._measure(terms)
+        return measure(self._output_losses, found, self._measures_batches)
 
     def _accumulation_step(self, data) -> dict:
         """Adds the gradient of one batch, of which this replica has a share, to those before it."""
-        gradients, terms = self._gradients(data)
+        gradients, found = self._gradients(data)
         self._accumulation.add(gradients)
-        return self._measure(terms)
+        return measure(self._output_losses, found, self._measures_batches)
 
-    def _gradients(self, data) -> tuple:
-        """Returns the gradients of this replica's share of a batch, and what `_measure` takes."""
-        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
+    def test_step(self, data) -> dict:
+        """Measures one batch, of which this replica has a share."""
+        inputs, labels, weights = self._unpacked(data)
+        found = self._forward(inputs, labels, weights, training=False)
+        return measure(self._output_losses, found, self._measures_batches)
+
+    def _gradients(self, data) -> tuple[list, dict[str, terms.Term]]:
+        """Returns the gradients of this replica's share of a batch, and what each output gave."""
+        inputs, labels, weights = self._unpacked(data)
         variables = self.trainable_variables
         lazy = getattr(self.optimizer, "lazy_table", None) is not None
         if lazy:
@@ -307,8 +232,8 @@ class DistributedModel(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
             with ops.products_in(self.product_dtype), ops.compiled_elementwise(self.compiled_elementwise):
-                terms = self._forward(inputs, labels, weights, training=True)
-            objective = tf.add_n([loss.objective(terms[name]) for name, loss in self._output_losses.items()])
+                found = self._forward(inputs, labels, weights, training=True)
+            objective = tf.add_n([loss.objective(found[name]) for name, loss in self._output_losses.items()])
             if self.losses:
                 parts = self.distribute_strategy.num_replicas_in_sync * self.accumulation_steps
                 objective += tf.add_n(self.losses) / parts
@@ -316,79 +241,22 @@ class DistributedModel(keras.Model):
         gradients = tape.gradient(objective, variables)
         if lazy:
             gradients = lazy_tables.by_rows(self.optimizer, gradients, variables)
-        return gradients, terms
+        return gradients, found
 
-    def test_step(self, data) -> dict:
-        """Measures one batch, of which this replica has a share."""
-        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(self._own(data))
-        return self._measure(self._forward(inputs, labels, weights, training=False))
+    def _unpacked(self, data) -> tuple:
+        return keras.utils.unpack_x_y_sample_weight(sharing.own(self.distribute_strategy, data))
 
-    def _own(self, data):
-        """Returns a batch that a kernel may overwrite.
-
-        A replica's share of a batch from NumPy memory (`Dataset.from_generator`) is a slice that TensorFlow takes for
-        its own: products with it are written in place, into the caller's array (TensorFlow 2.21).
-        """
-        if self.distribute_strategy.num_replicas_in_sync == 1:
-            return data
-        return tf.nest.map_structure(lambda x: None if x is None else tf.raw_ops.DeepCopy(x=x), data)
-
-    def _forward(self, inputs, labels, weights, training: bool) -> dict[str, Term]:
+    def _forward(self, inputs, labels, weights, training: bool) -> dict[str, terms.Term]:
         """Returns what each output with a loss gives for a batch."""
+        losses = {name: loss.loss for name, loss in self._output_losses.items()}
         if isinstance(inputs, dict) and "example_ids" in inputs and not self._takes_example_ids:
-            name = self.output_key
-            return {
-                name: packed_rows.term(
-                    self.model, self._output_losses[name].loss, name, inputs, labels, weights, training
-                )
-            }
-        outputs = self(inputs, training=training)
-
-        def of(values, name: str):
-            return values[name] if isinstance(values, dict) else values
-
-        return {
-            name: Term.of(loss.loss, of(labels, name), of(outputs, name), of(weights, name))
-            for name, loss in self._output_losses.items()
-        }
+            return packed_rows.terms(self.model, losses, inputs, labels, weights, training)
+        return terms.of_outputs(losses, labels, self(inputs, training=training), weights)
 
     @property
     def _takes_example_ids(self) -> bool:
         """Whether the model reads rows of several texts by itself, and gives an output for every row."""
         return any(tensor.name == "example_ids" for tensor in getattr(self.model, "inputs", None) or ())
-
-    def _measure(self, terms: dict[str, Term]) -> dict:
-        """Updates the metrics by this replica's share and returns their values over all replicas."""
-        for name, loss in self._output_losses.items():
-            loss.update(terms[name])
-        context = tf.distribute.get_replica_context()
-        alone = context.num_replicas_in_sync == 1
-
-        def over_all(values: list) -> list:
-            return values if alone else context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-        if alone:
-            results = self.get_metrics_result()
-        else:
-            results = {}
-            for metric in self.metrics:
-                # A copy: what is read from a variable has no device, which the sum over several workers asks for.
-                result = metric.stateless_result(over_all([tf.identity(v.value) for v in metric.variables]))
-                results |= result if isinstance(result, dict) else {metric.name: result}
-        if len(self._output_losses) > 1:
-            results = {
-                "loss": total(self._output_losses, {name: results[f"{name}_loss"] for name in self._output_losses})
-            } | results
-        if self._measures_batches:
-            sums = over_all(
-                [tf.reduce_sum(x) for term in terms.values() for x in (term.losses * term.weights, term.weights)]
-            )
-            means = [tf.math.divide_no_nan(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
-            results["batch_loss"] = total(self._output_losses, dict(zip(terms, means, strict=True)))
-        return results
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
-        """Does nothing, as all is built; Keras would lose a batch and fail where the replicas' shares differ."""
 
     def get_config(self) -> dict:
         """Returns the constructor arguments."""

@@ -105,6 +105,8 @@ def score(
 
 def summary(metrics: Mapping[str, Any]) -> list[str]:
     """Return the lines that a person wants to see of metrics.json."""
+    if "tasks" in metrics:
+        return [f"{task}: {line}" for task, found in metrics["tasks"].items() for line in summary(found)]
     test, lines = metrics["test"], []
     for name in ("model", "uncleaned", "baseline"):
         if name not in test:

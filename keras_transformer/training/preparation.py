@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,22 @@ import numpy as np
 
 from keras_transformer import data, pretrained
 from keras_transformer.data.splitting import subset
-from keras_transformer.models import TextClassifier, create, enable_lora, freeze, preset, resized
+from keras_transformer.models import (
+    HeadConfig,
+    MultiTaskClassifier,
+    TextClassifier,
+    create,
+    enable_lora,
+    freeze,
+    preset,
+    resized,
+)
+from keras_transformer.optimizers.depths import with_blocks
 from keras_transformer.text import TextPacker, load_tokenizer, train_vocabulary
 from keras_transformer.training.files import TEMPORARY
+from keras_transformer.training.pretrain_section import PretrainRecipe
 from keras_transformer.training.recipe import Recipe
+from keras_transformer.training.sections import TrainRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -175,17 +187,50 @@ def make_model(recipe: Recipe, packer: TextPacker, num_outputs: int) -> TextClas
         dropout=wanted.head_dropout,
         trim_last_block=wanted.trim_last_block,
     )
-    limits = {"frozen_layers": encoder.config.num_layers, "lora_rank": encoder.config.hidden_dim - 1}
-    for name, most in limits.items():
-        if (getattr(recipe.train, name) or 0) > most:
-            raise ValueError(
-                f"train.{name} must be at most {most} with these weights. Received: {getattr(recipe.train, name)}"
-            )
-    if recipe.train.frozen_layers is not None:
-        freeze(model, recipe.train.frozen_layers)
-    if recipe.train.lora_rank is not None:
-        enable_lora(model, recipe.train.lora_rank)
+    adapt(model, recipe.train, "train")
     return model
+
+
+def make_joint_model(recipe: Recipe, packer: TextPacker, heads: Mapping[str, HeadConfig]) -> MultiTaskClassifier:
+    """Build a model of many tasks, its encoder from pretrained weights or new; call it under the strategy's scope.
+
+    Args:
+        recipe: `Recipe`.
+        packer: `TextPacker` that feeds it.
+        heads: mapping from the name of each task to its head.
+
+    Returns:
+        `MultiTaskClassifier`.
+
+    Raises:
+        ValueError: As `make_model`.
+    """
+    model = MultiTaskClassifier(make_backbone(recipe, packer), heads, recipe.model.head_dropout)
+    adapt(model, recipe.train, "train")
+    return model
+
+
+def adapt(model: Any, wanted: TrainRecipe | PretrainRecipe, section: str) -> None:
+    """Freeze layers of a new model, and put adapters in, if a section of the recipe says so.
+
+    Args:
+        model: built `keras.Model` with an encoder or a decoder.
+        wanted: `TrainRecipe` or `PretrainRecipe`.
+        section: str, its name in the recipe.
+
+    Raises:
+        ValueError: If there are fewer layers than are frozen, or the rank is not below the width.
+    """
+    config = with_blocks(model).config
+    for name, most in {"frozen_layers": config.num_layers, "lora_rank": config.hidden_dim - 1}.items():
+        if (getattr(wanted, name) or 0) > most:
+            raise ValueError(
+                f"{section}.{name} must be at most {most} with these weights. Received: {getattr(wanted, name)}"
+            )
+    if wanted.frozen_layers is not None:
+        freeze(model, wanted.frozen_layers)
+    if wanted.lora_rank is not None:
+        enable_lora(model, wanted.lora_rank)
 
 
 def make_plan(recipe: Recipe, rows: data.TokenRows) -> data.BatchPlan | data.PackedPlan:

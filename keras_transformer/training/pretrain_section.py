@@ -38,6 +38,9 @@ class PretrainRecipe:
         weight_decay: float. Default 0.01.
         clip_norm: float or None, bound on the global norm of the gradients. Default 1.0.
         ema_decay: float in (0, 1) or None, keep a running mean of the weights. Default None.
+        frozen_layers: int or None, lowest blocks that are not trained, nor are the embeddings then. Default None.
+        lora_rank: int or None, train adapters of this rank on the attention instead of the model. Default None.
+        layer_decay: float in (0, 1], each block below the top learns this much slower. Default 1.0.
         validations_per_epoch: int. Default 1.
         patience: int or None, stop after so many validations without a lower loss. Default None: never.
         probe_examples: int, labelled texts of the training part on which a linear classifier is fitted to the frozen
@@ -63,6 +66,9 @@ class PretrainRecipe:
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
     ema_decay: float | None = None
+    frozen_layers: int | None = None
+    lora_rank: int | None = None
+    layer_decay: float = 1.0
     validations_per_epoch: int = 1
     patience: int | None = None
     probe_examples: int = 0
@@ -86,10 +92,21 @@ class PretrainRecipe:
             check_between("pretrain.clip_norm", self.clip_norm, 0.0, float("inf"), "(]")
         if self.ema_decay is not None:
             check_between("pretrain.ema_decay", self.ema_decay, 0.0, 1.0, "()")
+        if self.frozen_layers is not None:
+            check_at_least("pretrain.frozen_layers", self.frozen_layers, 0)
+        if self.lora_rank is not None:
+            check_at_least("pretrain.lora_rank", self.lora_rank, 1)
+        check_between("pretrain.layer_decay", self.layer_decay, 0.0, 1.0, "(]")
         if self.patience is not None:
             check_at_least("pretrain.patience", self.patience, 1)
         if self.spike_factor is not None:
             check_between("pretrain.spike_factor", self.spike_factor, 0.0, float("inf"), "(]")
+        adapted = self.frozen_layers, self.lora_rank, self.layer_decay
+        if self.model_kind == "encoder_decoder" and adapted != (None, None, 1.0):
+            raise ValueError(
+                "pretrain.frozen_layers, lora_rank and layer_decay are for encoders and decoders alone. "
+                f"Received: {self.frozen_layers}, {self.lora_rank}, {self.layer_decay}, objective={self.objective}"
+            )
         if self.tokens_per_batch < self.row_length:
             raise ValueError(
                 "pretrain.tokens_per_batch must be at least pretrain.row_length, so that a row fits. "

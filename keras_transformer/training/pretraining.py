@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_transformer import corpus, data, losses, objectives, optimizers, pretrained
+from keras_transformer.models import without_adapters
 from keras_transformer.text import TextPacker
 from keras_transformer.training import preparation
 from keras_transformer.training.batches import ObjectiveBatches
@@ -23,6 +24,7 @@ from keras_transformer.training.probing import LinearProbe
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.scalars import ScalarWriter
 from keras_transformer.training.spikes import SpikeGuard
+from keras_transformer.training.word_start import start_from_words
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class Pretraining:
         self.download = download
         self.checkpoint_steps = checkpoint_steps
         self.log_seconds = log_seconds
+        self.words: dict[str, Any] | None = None
 
     @functools.cached_property
     def documents(self) -> corpus.Corpus:
@@ -82,10 +85,7 @@ class Pretraining:
     @functools.cached_property
     def packer(self) -> TextPacker:
         """The tokenizer, and how texts are framed."""
-        return preparation.make_packer(self.recipe, self._texts(), self.vocabulary)
-
-    def _texts(self) -> Iterator[str]:
-        return (document.text for document in self.documents)
+        return preparation.make_packer(self.recipe, _Texts(self.documents), self.vocabulary)
 
     @functools.cached_property
     def store(self) -> corpus.TokenStore:
@@ -129,6 +129,9 @@ class Pretraining:
         keras.utils.set_random_seed(recipe.seed)
         with strategy.scope():
             model = objective.create_model(preparation.make_backbone(recipe, self.packer, objective.model_kind))
+            preparation.adapt(model, wanted, "pretrain")
+            texts = _Texts(self.documents)
+            self.words = start_from_words(recipe, model.backbone, self.packer, texts, self.vocabulary.parent)
             trained = DistributedModel(model, {name: out.expected_weight * rows for name, out in outputs.items()})
             trained.compile(
                 optimizers.create(
@@ -137,6 +140,7 @@ class Pretraining:
                     total_steps=total,
                     warmup_fraction=wanted.warmup_fraction,
                     weight_decay=wanted.weight_decay,
+                    layer_decay=wanted.layer_decay,
                     clip_norm=wanted.clip_norm,
                     ema_decay=wanted.ema_decay,
                     beta_2=0.98,
@@ -148,6 +152,8 @@ class Pretraining:
                 product_dtype=recipe.train.product_dtype,
                 compiled_elementwise=recipe.train.compiled_elementwise,
             )
+        if self.words is not None:
+            self.cluster.check_same("word vectors", self.words["fingerprint"])
         self._tell(model, batches, total)
         return Fit(
             trained,
@@ -240,6 +246,7 @@ class Pretraining:
             "recoveries": done.recoveries,
             "corpus": {name: self.store.about[name] for name in ("source", "dropped", "skipped", "notes")}
             | {"documents": self.store.num_documents, "tokens": self.store.num_tokens},
+            **({} if self.words is None else {"word_vectors": self.words}),
             "validation": {
                 name.removeprefix("val_"): values[best] for name, values in done.epochs.items() if "val_" in name
             },
@@ -250,9 +257,22 @@ class Pretraining:
         """Write the model without the heads of the objective, and its tokenizer; the folder appears whole."""
         temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-        pretrained.save_huggingface(self.fit.model.model.backbone, self.packer, temporary)
+        backbone = self.fit.model.model.backbone
+        if self.recipe.pretrain.lora_rank is not None:
+            backbone = without_adapters(backbone)
+        pretrained.save_huggingface(backbone, self.packer, temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
+
+
+class _Texts:
+    """The texts of a corpus, which can be read again."""
+
+    def __init__(self, documents: corpus.Corpus) -> None:
+        self._documents = documents
+
+    def __iter__(self) -> Iterator[str]:
+        return (document.text for document in self._documents)
 
 
 def _accuracy(name: str, loss: keras.losses.Loss) -> keras.metrics.Metric:

@@ -19,6 +19,7 @@ from keras_transformer.training.sections import (
     OptimizerRecipe,
     TrainRecipe,
 )
+from keras_transformer.training.tasks import parse_tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +72,13 @@ class Recipe:
         train = self.train
         if self.optimizer.sparse_embeddings and (
             train.accumulation_steps > 1
+            or self.model.freeze_word_vectors
             or not (train.ema_decay is None and train.frozen_layers is None and train.lora_rank is None)
         ):
             raise ValueError(
-                "optimizer.sparse_embeddings does not go with train.accumulation_steps, ema_decay, frozen_layers or "
-                f"lora_rank. Received: {train.accumulation_steps}, {train.ema_decay}, {train.frozen_layers}, "
-                f"{train.lora_rank}"
+                "optimizer.sparse_embeddings does not go with train.accumulation_steps, ema_decay, frozen_layers, "
+                f"lora_rank or model.freeze_word_vectors. Received: {train.accumulation_steps}, {train.ema_decay}, "
+                f"{train.frozen_layers}, {train.lora_rank}, {self.model.freeze_word_vectors}"
             )
         stages = self.train.length_stages()
         if stages and stages[-1][0] >= self.data.max_length:
@@ -99,6 +101,34 @@ class Recipe:
                 "A regression has neither train.monitor=accuracy nor train.label_smoothing. "
                 f"Received: monitor={self.train.monitor}, label_smoothing={self.train.label_smoothing}"
             )
+        if self.data.tasks:
+            self._check_tasks()
+
+    def _check_tasks(self) -> None:
+        weights = self.train.class_weights
+        refused = {
+            "pretrain.objective": self.pretrain.objective if self.pretrain.wanted else "",
+            "train.length_curriculum": ",".join(self.train.length_curriculum),
+            "train.class_weights": "" if weights in ("none", "balanced") else weights,
+        }
+        if any(refused.values()):
+            raise ValueError(
+                "data.tasks go neither with a pretraining in the same run (name what another one left as model.init) "
+                "nor with train.length_curriculum or weights of single classes. "
+                f"Received: {', '.join(f'{name}={value}' for name, value in refused.items() if value)}"
+            )
+        self.of_tasks()  # each is checked as a recipe of its own
+
+    def of_tasks(self) -> dict[str, "Recipe"]:
+        """Return the recipe of each of `data.tasks` by its name, as if it were alone; empty without them."""
+        found = {}
+        for name, task in parse_tasks(self.data.tasks).items():
+            columns = {} if task.label_column is None else {"label_column": (task.label_column,)}
+            columns |= {} if task.text_column is None else {"text_column": task.text_column}
+            data = dataclasses.replace(self.data, tasks=(), source=task.source, **columns)
+            model = dataclasses.replace(self.model, kind=task.kind or self.model.kind)
+            found[name] = dataclasses.replace(self, data=data, model=model)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values, as they stand in recipe.json."""

@@ -1,13 +1,10 @@
 """`run`: from a recipe to a run folder, in phases that a killed process goes on with."""
 
 import contextlib
-import functools
 import itertools
 import logging
 import os
 import tempfile
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,9 +16,12 @@ from keras_transformer.training import judging, strategies
 from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.console import log_to_file
 from keras_transformer.training.files import read_json
-from keras_transformer.training.phases import Export, Work
+from keras_transformer.training.joint import JointWork
+from keras_transformer.training.phases import Work
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.run_folder import RunFolder, environment
+from keras_transformer.training.word_start import check_words
+from keras_transformer.training.work import Export
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,9 @@ def run(
         else:
             folder = RunFolder(stack.enter_context(tempfile.TemporaryDirectory()))  # nothing of it is kept
         cache = data.TokenCache(None if token_cache is True else token_cache) if token_cache else None
-        work = Work(recipe, folder, cluster, data_dir, download, checkpoint_steps, log_seconds, cache)
+        check_words(recipe, folder.checkpoints.folder)
+        kind = JointWork if recipe.data.tasks else Work
+        work = kind(recipe, folder, cluster, data_dir, download, checkpoint_steps, log_seconds, cache)
         if not cluster.is_chief:
             work.help()
             return {}
@@ -110,19 +112,7 @@ def run(
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
         }
         folder.record(processes=[*folder.run().get("processes", []), process])
-        phases: dict[str, tuple[Callable[[], None], Path]] = {}
-        if recipe.pretrain.wanted:
-            phases["pretrain"] = (work.pretrain, folder.pretrained)
-        if not pretrain_only:
-            phases |= {
-                "train": (work.train, folder.checkpoints.folder),
-                "evaluate": (work.evaluate, folder.metrics),
-                "save": (work.save, folder.model),
-                "explain": (work.explain, folder.scores),
-                "report": (work.report, folder.report),
-            }
-        if not pretrain_only and export is not None and recipe.export.formats:
-            phases["export"] = (functools.partial(work.export, export), folder.export)
+        phases = work.phases(pretrain_only, export)
         done = folder.run().get("done", [])
         finished = [name for name, (_, output) in phases.items() if name in done and output.exists()]
         # Whatever comes after a phase that has to be done is done again.

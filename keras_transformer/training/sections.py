@@ -5,9 +5,12 @@ import itertools
 
 from keras_transformer.data.plan import BUCKET_LENGTHS
 from keras_transformer.training.fields import check_at_least, check_between, check_choice
+from keras_transformer.training.tasks import parse_tasks
 
 KINDS = ("single_label", "multi_label", "regression")
 TOKENIZERS = ("wordpiece", "byte_level_bpe", "sentence_piece")
+SCALES = ("standardised", "raw")
+SKIP_GRAM = "skip_gram"
 FORMATS = (
     *("saved_model", "tflite", "tflite_tokens", "tflite_text", "tflite_dynamic"),
     *("mediapipe", "mediapipe_classifier", "mediapipe_embedder", "onnx"),
@@ -37,6 +40,11 @@ class ModelRecipe:
         intermediate_dim: int, width of the feed-forward layer. Default 512.
         position: str, `"learned"` or `"sincos"`. Default `"learned"`.
         norm_first: bool, pre-norm blocks instead of post-norm. Default False.
+        word_vectors: str, what the table of token embeddings starts from: a file of GloVe or word2vec, or `"skip_gram"`
+            to learn word vectors from the training texts. Default empty: random values.
+        word_vector_scale: str, `"standardised"` to the scale of random values (default), or `"raw"`.
+        freeze_word_vectors: bool, leave the table as it starts, from word vectors or, with another `init`, from
+            pretrained weights. Default False.
     """
 
     init: str = "minilm"
@@ -54,12 +62,16 @@ class ModelRecipe:
     intermediate_dim: int = 512
     position: str = "learned"
     norm_first: bool = False
+    word_vectors: str = ""
+    word_vector_scale: str = "standardised"
+    freeze_word_vectors: bool = False
 
     def __post_init__(self) -> None:
         check_choice("model.kind", self.kind, KINDS)
         check_choice("model.pooling", self.pooling, ("mean", "first"))
         check_choice("model.position", self.position, ("learned", "sincos"))
         check_choice("model.tokenizer", self.tokenizer, TOKENIZERS)
+        check_choice("model.word_vector_scale", self.word_vector_scale, SCALES)
         for name in ("dropout", "attention_dropout", "head_dropout"):
             check_between(f"model.{name}", getattr(self, name), 0.0, 1.0, "[)")
         for name in ("hidden_dim", "num_layers", "num_heads", "intermediate_dim"):
@@ -70,6 +82,16 @@ class ModelRecipe:
                 "model.hidden_dim must be a multiple of model.num_heads. "
                 f"Received: hidden_dim={self.hidden_dim}, num_heads={self.num_heads}"
             )
+        if self.word_vectors and self.init != "scratch":
+            raise ValueError(
+                "model.word_vectors are the start of a new model: use model.init=scratch, or leave them out. "
+                f"Received: word_vectors={self.word_vectors!r}, init={self.init!r}"
+            )
+        if self.freeze_word_vectors and self.init == "scratch" and not self.word_vectors:
+            raise ValueError(
+                "model.freeze_word_vectors would freeze random values: name model.word_vectors, too. "
+                "Received: freeze_word_vectors=True, word_vectors='', init='scratch'"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +100,9 @@ class DataRecipe:
 
     Args:
         source: str, `"imdb"`, `"imdb:official"`, `"tfds:NAME"`, an aclImdb folder, or a .csv / .tsv / .jsonl file.
+        tasks: tuple of str, several tasks that one encoder learns together, in place of `source`; each
+            `"NAME=SOURCE"`, behind which `":kind=KIND"`, `":text=COLUMN"` and `":label=COLUMN"` may stand instead of
+            `model.kind` and the columns here. Default empty.
         text_column: str or None, column of the text in a file. Default None, which means `"text"`.
         label_column: tuple of str, the column of the label in a file, or one for each number of a regression.
             Default empty, which means `"label"`.
@@ -100,6 +125,7 @@ class DataRecipe:
     """
 
     source: str = "imdb"
+    tasks: tuple[str, ...] = ()
     text_column: str | None = None
     label_column: tuple[str, ...] = ()
     label_separator: str = "|"
@@ -118,6 +144,7 @@ class DataRecipe:
     lowercase: bool = True
 
     def __post_init__(self) -> None:
+        parse_tasks(self.tasks)
         check_choice("data.truncation", self.truncation, ("head", "head_tail", "windows"))
         check_between("data.head_fraction", self.head_fraction, 0.0, 1.0, "[]")
         if self.stride is not None:
@@ -187,6 +214,8 @@ class TrainRecipe:
         class_weights: str, `"none"`, `"balanced"`, or `"name=weight,name=weight"` (others 1). Default `"none"`.
         validations_per_epoch: int, how often the validation part is scored. Default 1.
         monitor: str, decides the best checkpoint: `"accuracy"`, `"loss"`, or `"auto"` (accuracy for one label).
+        task_temperature: float above 0, with `data.tasks`: of n rows a task has the share `n ** (1 / task_temperature)`
+            of what is trained on. Default 1: every row comes equally often.
         patience: int or None, stop after this many validations without a new best. Default 2; None never stops early.
         product_dtype: str, of the matrix products while training: `"float32"`, `"bfloat16"`, or `"auto"` (default) for
             bfloat16 where its products are faster, as measured; all else is float32.
@@ -204,6 +233,7 @@ class TrainRecipe:
     class_weights: str = "none"
     validations_per_epoch: int = 1
     monitor: str = "auto"
+    task_temperature: float = 1.0
     patience: int | None = 2
     product_dtype: str = "auto"
     compiled_elementwise: bool = True
@@ -222,6 +252,7 @@ class TrainRecipe:
         check_between("train.label_smoothing", self.label_smoothing, 0.0, 1.0, "[)")
         check_at_least("train.validations_per_epoch", self.validations_per_epoch, 1)
         check_choice("train.monitor", self.monitor, ("auto", "accuracy", "loss"))
+        check_between("train.task_temperature", self.task_temperature, 0.0, float("inf"), "()")
         if self.patience is not None:
             check_at_least("train.patience", self.patience, 1)
         stages = self.length_stages()

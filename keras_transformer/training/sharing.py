@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_transformer.data.delivery import delivered
+
 
 def share(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
     """Gives every replica its share of each batch, in order: the first rows to the first one.
@@ -23,8 +25,6 @@ def share(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
         A distributed dataset.
     """
     total, local = strategy.num_replicas_in_sync, len(strategy.extended.worker_devices)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
 
     def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         def rows(replica, element):
@@ -38,9 +38,24 @@ def share(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
         else:
             replicas = tf.data.Dataset.range(first, first + local, output_type=tf.int32)
             parts = dataset.flat_map(lambda *element: replicas.map(lambda replica: rows(replica, _one(element))))
-        return parts.with_options(options).prefetch(tf.data.AUTOTUNE)
+        return delivered(parts)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def own(strategy: tf.distribute.Strategy, data: Any) -> Any:
+    """Returns a replica's share of a batch as tensors that a kernel may overwrite.
+
+    A replica's share of a batch from NumPy memory (`Dataset.from_generator`) is a slice that TensorFlow takes for
+    its own: products with it are written in place, into the caller's array (TensorFlow 2.21).
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        data: Nested tensors or Nones.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return data
+    return tf.nest.map_structure(lambda x: None if x is None else tf.raw_ops.DeepCopy(x=x), data)
 
 
 def step_function(strategy: tf.distribute.Strategy, step: Callable[[Any], dict], eagerly: bool) -> Callable:

@@ -163,20 +163,34 @@ def killed_after(count, source):
     )
 
 
-@pytest.mark.parametrize("near_duplicates", [False, True])
-@pytest.mark.parametrize("damage", [None, "last", "middle", "half_written"])
+@pytest.fixture(scope="module")
+def unbroken(tokenizer, reviews, tmp_path_factory):
+    """A file, its texts, and the folders of what is made of it at one go, without near duplicates left out and with."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    texts = [*reviews[:250], *reviews[100:150], *(f"{text} Indeed." for text in reviews[:50]), *reviews[250:300]]
+    rows = [json.dumps({"text": text}) for text in texts]
+    path = folder / "source.jsonl"
+    path.write_text("\n".join([*rows[:50], "broken", *rows[50:]]))
+    for near_duplicates in (False, True):
+        options = {"near_duplicates": near_duplicates, "held_out": 0.2}
+        corpus.prepare(path, tokenizer, folder / str(near_duplicates), **options)
+    return path, texts, {near_duplicates: folder / str(near_duplicates) for near_duplicates in (False, True)}
+
+
+# How a damaged part is found does not depend on near duplicates.
+@pytest.mark.parametrize(
+    ("near_duplicates", "damage"),
+    [(False, None), (False, "middle"), (True, None), (True, "last"), (True, "middle"), (True, "half_written")],
+)
 def test_a_killed_preparation_goes_on_where_it_stopped(
-    near_duplicates, damage, tokenizer, reviews, tmp_path, monkeypatch, caplog
+    near_duplicates, damage, tokenizer, unbroken, tmp_path, monkeypatch, caplog
 ):
     from keras_transformer.corpus import batches
 
     monkeypatch.setattr(batches, "_BATCH", 8000)
-    path = tmp_path / "source.jsonl"
-    texts = [*reviews[:250], *reviews[100:150], *(f"{text} Indeed." for text in reviews[:50]), *reviews[250:300]]
-    rows = [json.dumps({"text": text}) for text in texts]
-    path.write_text("\n".join([*rows[:50], "broken", *rows[50:]]))
+    path, texts, folders = unbroken
+    expected = TokenStore.open(folders[near_duplicates])
     options = {"shard_tokens": 6000, "near_duplicates": near_duplicates, "held_out": 0.2}
-    expected = corpus.prepare(path, tokenizer, tmp_path / "whole", **options)
     for count in (150, 60, 300):
         with pytest.raises(Killed):
             corpus.prepare(killed_after(count, path), tokenizer, tmp_path / "store", **options)
@@ -195,7 +209,8 @@ def test_a_killed_preparation_goes_on_where_it_stopped(
     caplog.set_level("INFO")
     found = corpus.prepare(whole, tokenizer, tmp_path / "store", **options)
     assert same(expected, found)
-    assert same(*(TokenStore.open(tmp_path / name / "held_out") for name in ("whole", "store")))
+    held_out = [TokenStore.open(folder / "held_out") for folder in (folders[near_duplicates], tmp_path / "store")]
+    assert same(*held_out)
     assert found.about == expected.about
     assert found.about["skipped"] == {"malformed_rows": 1}
     assert found.about["dropped"]["duplicates"] >= 50
@@ -204,7 +219,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(
     assert known > (20 if damage == "middle" else 200), "finished parts are kept"
     assert len(read) == len(texts) - known
     assert ("damaged" in caplog.text) == (damage in ("last", "middle"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.jsonl", "store", "whole"]
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def text_module():

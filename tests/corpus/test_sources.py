@@ -1,6 +1,7 @@
 """Reading a corpus: every source, every compression, and what cannot be read is counted and passed over."""
 
 import bz2
+import contextlib
 import csv
 import gzip
 import json
@@ -63,6 +64,50 @@ def test_zstandard_is_read_or_its_package_is_named(tmp_path):
     counts = Counts()
     assert 0 < len(texts_of(open_corpus(path), counts)) < 2000
     assert counts.skipped == {"broken_files": 1}
+
+
+@pytest.mark.parametrize("kept", [0.5, -1, -4, 3], ids=["half", "a byte less", "four bytes less", "three bytes"])
+def test_a_zstandard_file_that_breaks_off_is_counted_as_others_are(kept, tmp_path, caplog):
+    zstandard = pytest.importorskip("zstandard")
+    documents = [f"document {i} " + "word " * 20 for i in range(2000)]
+    packed = zstandard.ZstdCompressor(write_content_size=False, write_checksum=False).compress(
+        "\n\n".join(documents).encode()
+    )
+    (tmp_path / "a.txt.zst").write_bytes(packed[: int(kept * len(packed)) if kept == 0.5 else kept])
+    (tmp_path / "b.txt").write_text("good")
+    counts = Counts()
+    found = texts_of(open_corpus(tmp_path), counts)
+    assert found[-1] == "good"
+    assert counts.skipped == {"broken_files": 1}
+    assert "a.txt.zst: it cannot be read to its end (compressed file ended before the end of a frame" in caplog.text
+    counts = Counts()
+    alone = [document.text.rstrip("\n") for document in _until_empty(tmp_path / "a.txt.zst", counts)]
+    assert alone == documents[: len(alone)]
+    assert len(alone) < 2000
+    assert counts.skipped == {"broken_files": 1}
+
+
+def _until_empty(path, counts):
+    """The documents of a corpus that may have none."""
+    with contextlib.suppress(ValueError):  # an empty corpus
+        yield from open_corpus(path).read(counts=counts)
+
+
+def test_zstandard_frames_are_read_one_after_the_other_in_bounded_memory(tmp_path):
+    zstandard = pytest.importorskip("zstandard")
+    skippable = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"aside"
+    parts = [b"one\n\n", b"", skippable, b"x" * 160_000_000 + b"\n\n", b"two"]
+    packed = b"".join(part if part is skippable else zstandard.compress(part) for part in parts)
+    assert len(packed) < 30_000
+    (tmp_path / "a.txt.zst").write_bytes(packed)
+    tracemalloc.start()
+    corpus = open_corpus(tmp_path / "a.txt.zst", max_characters=100_000)
+    lengths = [len(document.text) for document in corpus]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (lengths[0], lengths[-1]) == (4, 3)
+    assert sum(lengths[1:-1]) == 160_000_001
+    assert peak < 100_000_000, "bytes of Python objects"
 
 
 def _with_line_ends(content):

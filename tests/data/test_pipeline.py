@@ -135,6 +135,13 @@ def test_a_row_is_padded_no_further_than_the_longest():
     assert data.predict_in_order(count, rows, tokens_per_batch=5).tolist() == [[1], [3], [11]]
 
 
+def test_no_autotuner_is_waited_for_at_the_end():
+    rows = random_rows()
+    plan = data.BatchPlan(rows.lengths, (8, 16, 32), tokens_per_batch=96)
+    for dataset in (data.make_dataset(rows, np.zeros(len(rows)), None, plan), data.make_eval_dataset(rows)[0]):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_sharding_is_off_and_order_deterministic():
     rows = random_rows()
     plan = data.BatchPlan(rows.lengths, (32,), tokens_per_batch=96)

@@ -30,6 +30,7 @@ def run():
             "steps": {"step": list(range(1, 301)), "loss": rng.random(300).tolist()},
             "epochs": {"epoch": [1, 2], "loss": [0.5, 0.4], "val_loss": [0.6, 0.5], "val_accuracy": [0.8, 0.9]},
         },
+        "pretraining": {"epochs": {"epoch": [1, 2], "loss": [6.5, 5.4], "val_probe_accuracy": [0.6, 0.7]}},
         "curves": {
             "model": evaluation.curves(probabilities, labels, NAMES),
             "baseline": evaluation.curves(scores, labels, NAMES),
@@ -98,7 +99,7 @@ def test_a_whole_report_is_one_valid_file_without_addresses(whole):
     text = whole.read_text(encoding="utf-8")
     found = check(whole)
     assert len(found.ids) == len(set(found.ids))
-    assert found.tags.count("svg") == 7
+    assert found.tags.count("svg") == 9
     # Nothing to fetch: no address, no import, no source but fragments of this file.
     assert not re.search(r"https?:|//[a-z]|@import|\bsrc=|<link|<script|url\((?!#)", text)
     assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', text))
@@ -138,6 +139,7 @@ def test_missing_data_leaves_its_section_out(run, tmp_path):
     sections = {
         "metrics": "All figures",
         "history": "Training",
+        "pretraining": "Pretraining",
         "mistakes": "Worst mistakes",
         "faithfulness": "Can the explanations be trusted?",
         "tables": "Exported",

@@ -30,11 +30,11 @@ def test_logits_of_real_reviews_agree_in_every_artefact(minilm):
 
     pipeline, folder, _ = minilm
     reviews = data.load("imdb:package").test_raw.texts
-    texts = choose(reviews, pipeline.packer, count=90, longer=20)
+    texts = choose(reviews, pipeline.packer, count=36, longer=8)
     # As the reviews come: markup, and letters beyond ASCII.
-    texts += [text for text in reviews if not text.isascii() and text not in texts][:10]
-    assert len(texts) == 100
-    assert (token_counts(pipeline.packer, texts) > 510).sum() >= 20
+    texts += [text for text in reviews if not text.isascii() and text not in texts][:4]
+    assert len(texts) == 40
+    assert (token_counts(pipeline.packer, texts) > 510).sum() >= 8
     assert any("<br" in text for text in texts)
     assert np.ptp(pipeline.logits(texts), axis=0).min() > 1, "the logits must differ between texts"
     found = measure(pipeline, folder, texts)

@@ -35,28 +35,16 @@ def test_kind_multi_label_in_tflite(tmp_path):
     np.testing.assert_allclose(outputs["probabilities"], named, atol=1e-5)
 
 
-def test_kind_regression_in_a_saved_model(tmp_path):
-    pipeline = make_pipeline("regression", ("stars",))
-    export_pipeline(pipeline, tmp_path, ["saved_model"])
-    outputs = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=["good", "bad film"])
+def test_kind_regression_in_a_saved_model(served):
+    pipeline = served("regression").pipeline
+    outputs = runners.open_saved_model(served("regression").saved_model)["serving_default"](text=["good", "bad film"])
     assert set(outputs) == {"values"}
     expected = [[answer["values"]["stars"]] for answer in pipeline.predict(["good", "bad film"])]
     np.testing.assert_allclose(outputs["values"], expected, atol=1e-4)
 
 
-def test_windows_are_averaged_in_the_graph_and_refused_for_tflite(tmp_path, caplog):
+def test_windows_are_refused_for_tflite(tmp_path, caplog):
     pipeline = make_pipeline(truncation="windows")
-    report = export_pipeline(pipeline, tmp_path, ["saved_model"])
-    assert report["written"] == ["saved_model/1"]
-    # More windows than are computed at a time, and texts of one window between them.
-    texts = ["the film was bad. " * 60, "good", "", "a great story and actor " * 20]
-    counts = np.bincount(pipeline.packer.windows(texts)[1].numpy())
-    assert counts[0] > functions.ROWS_AT_A_TIME
-    assert counts[1] == counts[2] == 1
-    outputs = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"](text=texts)
-    expected = pipeline.predict(texts)
-    assert [label.decode() for label in outputs["label"]] == [answer["label"] for answer in expected]
-    np.testing.assert_allclose(outputs["score"], [answer["score"] for answer in expected], atol=1e-5)
     with pytest.raises(ValueError, match="windows"):
         export_pipeline(pipeline, tmp_path / "other", ["tflite_text"])
     assert not (tmp_path / "other").exists()

@@ -36,19 +36,27 @@ def pipeline():
     return TextGenerationPipeline(TransformerDecoder(config), packer, GenerationConfig(max_new_tokens=8))
 
 
-def test_it_serves_what_generate_says(pipeline, tmp_path):
-    report = export_generator(pipeline, tmp_path)
+@pytest.fixture(scope="module")
+def written(pipeline, tmp_path_factory):
+    """The folder of an export, and its report."""
+    folder = tmp_path_factory.mktemp("generator") / "export"
+    return folder, export_generator(pipeline, folder)
+
+
+def test_it_serves_what_generate_says(pipeline, written, tmp_path):
+    folder, report = written
     assert report["written"] == ["saved_model/1"]
     (entry,) = report["artefacts"]
     assert entry["checks"] == len(generator.PROMPTS)
-    assert json.loads((tmp_path / "report.json").read_text()) == report
-    serve = runners.open_saved_model(tmp_path / "saved_model" / "1")["serving_default"]
+    assert json.loads((folder / "report.json").read_text()) == report
+    serve = runners.open_saved_model(folder / "saved_model" / "1")["serving_default"]
     found = [text.decode() for text in serve(text=PROMPTS)["text"]]
     assert found == pipeline.generate(PROMPTS)
     assert len(set(found)) == len(PROMPTS)
-    assert export_generator(pipeline, tmp_path)["written"] == ["saved_model/2"]
+    again = shutil.copytree(folder, tmp_path / "again")
+    assert export_generator(pipeline, again)["written"] == ["saved_model/2"]
     with pytest.raises(FileExistsError, match="2 exists"):
-        export_generator(pipeline, tmp_path, version=2)
+        export_generator(pipeline, again, version=2)
 
 
 def test_a_seed_comes_with_the_request(pipeline, tmp_path):
@@ -62,8 +70,8 @@ def test_a_seed_comes_with_the_request(pipeline, tmp_path):
         assert [text.decode() for text in serve(text=PROMPTS, seed=seed)["text"]] == expected
 
 
-def test_a_wrong_text_is_noticed(pipeline, tmp_path, monkeypatch):
-    export_generator(pipeline, tmp_path / "good")
+def test_a_wrong_text_is_noticed(pipeline, written, tmp_path, monkeypatch):
+    shutil.copytree(written[0], tmp_path / "good")
     version = tmp_path / "good" / "saved_model" / "1"
     assert verify.verify(tmp_path / "good")[0]["checks"] == len(generator.PROMPTS)
     file = version / "assets.extra" / generator.GENERATION_FILE
@@ -93,13 +101,13 @@ def test_the_command_exports_and_verifies_it(pipeline, tmp_path, capsys):
     assert "is damaged" in capsys.readouterr().err
 
 
-def test_the_graph_holds_no_python(pipeline, tmp_path):
-    export_generator(pipeline, tmp_path)
+def test_the_graph_holds_no_python(written):
     from keras_transformer.export.operators import saved_model_operators
 
-    operators = saved_model_operators(tmp_path / "saved_model" / "1")
+    version = written[0] / "saved_model" / "1"
+    operators = saved_model_operators(version)
     assert "While" in operators or "StatelessWhile" in operators
     assert not [name for name in operators if "PyFunc" in name]
-    loaded = tf.saved_model.load(str(tmp_path / "saved_model" / "1"))
+    loaded = tf.saved_model.load(str(version))
     (output,) = loaded.signatures["serving_default"].structured_outputs
     assert output == "text"

@@ -32,27 +32,30 @@ SERVED = {
 }
 OUTPUTS = {"single_label": 2, "multi_label": 2, "regression": 1}
 
-# Loads the model as the server does, and answers with every signature. It imports only TensorFlow and TF Text (which
+# Loads models as the server does, and answers with every signature. It imports only TensorFlow and TF Text (which
 # import Keras on their own).
 V1_LOADER = """
 import base64, json, sys
 import tensorflow as tf, tensorflow_text
 
-asked = json.load(sys.stdin)
-answers = {}
-with tf.compat.v1.Session(graph=tf.Graph()) as session:
-    meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], sys.argv[1])
-    for name, inputs in asked.items():
-        definition = meta_graph.signature_def[name]
-        feed = {
-            definition.inputs[key].name: [base64.b64decode(v) for v in value] if key in ("text", "inputs") else value
-            for key, value in inputs.items()
-        }
-        fetched = session.run({key: info.name for key, info in definition.outputs.items()}, feed)
-        answers[name] = {
-            key: [str(v) for v in value.ravel()] if value.dtype == object else value.tolist()
-            for key, value in fetched.items()
-        }
+def decoded(key, value):
+    return [base64.b64decode(v) for v in value] if key in ("text", "inputs") else value
+
+def answers_of(folder, asked):
+    answers = {}
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
+        for name, inputs in asked.items():
+            definition = meta_graph.signature_def[name]
+            feed = {definition.inputs[key].name: decoded(key, value) for key, value in inputs.items()}
+            fetched = session.run({key: info.name for key, info in definition.outputs.items()}, feed)
+            answers[name] = {
+                key: [str(v) for v in value.ravel()] if value.dtype == object else value.tolist()
+                for key, value in fetched.items()
+            }
+    return answers
+
+answers = {folder: answers_of(folder, asked) for folder, asked in json.load(sys.stdin).items()}
 strange = [name for name in sys.modules if name.split(".")[0] in ("keras_transformer", "keras_hub", "keras_nlp")]
 assert not strange, strange
 print(json.dumps(answers))
@@ -96,35 +99,47 @@ def test_signatures_of_each_kind_of_model(served, kind):
     assert found == expected
 
 
-@pytest.mark.parametrize("kind", SERVED)
-def test_the_session_loader_in_a_process_without_us_gives_every_answer(served, kind):
+def requests_of(pipeline, kind, texts):
+    """What the process below asks each signature for."""
     import base64
 
     def encoded(values):
         return [base64.b64encode(value).decode() for value in values]
 
-    pipeline, texts = served(kind).pipeline, [*TEXTS, ""]
     examples = {"inputs": encoded([example(text).SerializeToString() for text in texts])}
     text = {"text": encoded([text.encode() for text in texts])}
     packed = pipeline.packer(texts)
     names = {"input_word_ids": "token_ids", "input_mask": "padding_mask", "input_type_ids": "segment_ids"}
-    asked = {
+    return {
         "serving_default": text,
         "text_logits": text,
         "embed": text,
         "tokens": {place: packed[name].numpy().tolist() for place, name in names.items()},
         "regress" if kind == "regression" else "classify": examples,
     }
+
+
+@pytest.fixture(scope="module")
+def answered(served):
+    """The answers of each kind of model to `[*TEXTS, ""]`, from one process."""
+    folders = {kind: str(served(kind).saved_model) for kind in SERVED}
+    asked = {folders[kind]: requests_of(served(kind).pipeline, kind, [*TEXTS, ""]) for kind in SERVED}
     result = subprocess.run(
-        [sys.executable, "-c", V1_LOADER, str(served(kind).saved_model)],
+        [sys.executable, "-c", V1_LOADER],
         input=json.dumps(asked),
         env={**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "2"},
-        cwd=served(kind).folder,
+        cwd=served("single_label").folder,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     answers = json.loads(result.stdout)
+    return {kind: answers[folder] for kind, folder in folders.items()}
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_the_session_loader_in_a_process_without_us_gives_every_answer(served, answered, kind):
+    pipeline, texts, answers = served(kind).pipeline, [*TEXTS, ""], answered[kind]
     logits, probabilities = pipeline.logits(texts), pipeline.probabilities(texts)
     np.testing.assert_allclose(answers["text_logits"]["logits"], logits, atol=1e-4)
     np.testing.assert_allclose(answers["tokens"]["logits"], logits, atol=1e-4)
@@ -236,8 +251,17 @@ def test_embed_of_a_model_that_reads_the_first_token(embedding, tmp_path):
 
 def test_windows_of_a_text_share_one_answer_in_every_signature(tmp_path):
     pipeline = make_pipeline(truncation="windows", temperature=9.0)
-    export_pipeline(pipeline, tmp_path, ["saved_model"], serving=ServingOptions(batch_sizes=(1, 2)))
+    report = export_pipeline(pipeline, tmp_path, ["saved_model"], serving=ServingOptions(batch_sizes=(1, 2)))
+    assert report["written"] == ["saved_model/1"]
     run = runners.open_saved_model(tmp_path / "saved_model" / "1")
+    # More windows than are computed at a time, and texts of one window between them.
+    texts = ["the film was bad. " * 60, "good", "", "a great story and actor " * 20]
+    counts = np.bincount(pipeline.packer.windows(texts)[1].numpy())
+    assert counts[0] > functions.ROWS_AT_A_TIME
+    assert counts[1] == counts[2] == 1
+    answers, expected = run["serving_default"](text=texts), pipeline.predict(texts)
+    assert [label.decode() for label in answers["label"]] == [answer["label"] for answer in expected]
+    np.testing.assert_allclose(answers["score"], [answer["score"] for answer in expected], atol=1e-5)
     texts = ["the film was bad. " * 20, "good"]
     scores = run["classify"](inputs=[example(text).SerializeToString() for text in texts])["scores"]
     np.testing.assert_allclose(scores, pipeline.probabilities(texts), atol=1e-5)

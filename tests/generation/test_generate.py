@@ -65,8 +65,8 @@ def cached_logits(model, prompts, continuation, **options):
     return np.stack(found, 1)
 
 
-@pytest.mark.parametrize("key_heads", [None, 2], ids=["mha", "gqa"])
-@pytest.mark.parametrize("residual", ["pre_norm", "post_norm", "parallel"])
+# The attention of a block knows nothing of where its norms stand, so not every pair is needed.
+@pytest.mark.parametrize(("residual", "key_heads"), [("pre_norm", None), ("post_norm", 2), ("parallel", 2)])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_cached_logits_of_a_padded_row_are_those_of_the_row_alone(scheme, residual, key_heads):
     model = small_decoder(position=scheme, residual=residual, key_heads=key_heads)
@@ -77,8 +77,7 @@ def test_cached_logits_of_a_padded_row_are_those_of_the_row_alone(scheme, residu
         np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("key_heads", [None, 2], ids=["mha", "gqa"])
-@pytest.mark.parametrize("residual", ["pre_norm", "post_norm"])
+@pytest.mark.parametrize(("residual", "key_heads"), [("pre_norm", 2), ("post_norm", None)])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_cached_logits_behind_an_encoder_are_those_of_the_row_alone(scheme, residual, key_heads):
     model = small_encoder_decoder(position=scheme, residual=residual, key_heads=key_heads)

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_transformer import models
 from keras_transformer.layers import Dense
 from keras_transformer.models import enable_lora, freeze, without_adapters
-from tests.helpers import text_inputs, tiny_classifier
+from tests.helpers import text_inputs, tiny_classifier, tiny_decoder_config, tiny_encoder
 
 
 def trained(model):
@@ -113,3 +114,29 @@ def test_the_kernel_of_a_seed_is_that_of_a_layer_of_keras():
 def test_what_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         change(tiny_classifier())
+
+
+PRETRAINING = {
+    "masked": lambda: models.MaskedLanguageModel(tiny_encoder(), packed=False),
+    "replaced": lambda: models.ReplacedTokenModel(tiny_encoder(), generator_fraction=0.5, packed=False),
+    "contrastive": lambda: models.ContrastiveModel(tiny_encoder()),
+    "next token": lambda: models.NextTokenModel(models.create(tiny_decoder_config()), packed=False),
+}
+
+
+@pytest.mark.parametrize("name", PRETRAINING)
+def test_models_of_pretraining_are_adapted_by_their_backbone(name):
+    model = PRETRAINING[name]()
+    above = trained(model) - trained(model.backbone)
+    freeze(model, 1)
+    frozen = {path for path in trained(model.backbone) if path.startswith(("embeddings", "positions", "block_0"))}
+    assert not frozen
+    assert above <= trained(model), "what lies above the backbone, or beside it, is trained"
+    paths = enable_lora(model, rank=2)
+    assert len(paths) == 4
+    assert all(path.startswith("block_1/attention/") for path in paths)
+    kinds = {path.rpartition("/")[2] for path in trained(model.backbone)}
+    assert kinds == {"lora_kernel_a", "lora_kernel_b"}
+    plain = without_adapters(model.backbone)
+    assert type(plain) is type(model.backbone)
+    assert not any("lora" in weight.path for weight in plain.weights)

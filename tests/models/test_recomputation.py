@@ -49,8 +49,15 @@ def losses_and_gradients(config, inputs, graph, dtype):
     return [[np.array(loss), *(np.array(g) for g in gradients)] for loss, gradients in results]
 
 
-@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "graph"),
+    [
+        ("float32", False),
+        ("float32", True),
+        ("bfloat16", True),
+        pytest.param("bfloat16", False, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", CASES)
 def test_computing_again_changes_neither_loss_nor_gradient(name, dtype, graph):
     config, inputs = CASES[name]

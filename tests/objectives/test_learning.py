@@ -26,6 +26,7 @@ class Cell:
         model: Of the backbone.
         corpus: Of the corpus.
         learning_rate: Of the training.
+        slow: Whether another cell of its kind of model runs every day.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Cell:
     model: dict = dataclasses.field(default_factory=dict)
     corpus: dict = dataclasses.field(default_factory=dict)
     learning_rate: float = 3e-3
+    slow: bool = False
 
     def __str__(self) -> str:
         return "-".join([self.name, OBJECTIVES[self.name].model_kind, *map(str, self.options.values())])
@@ -41,7 +43,7 @@ class Cell:
 
 CELLS = [
     Cell("masked", 150),
-    Cell("masked", 200, {"rate": 0.3, "unit": "span", "crossing": True}),
+    Cell("masked", 200, {"rate": 0.3, "unit": "span", "crossing": True}, slow=True),
     Cell(
         "replaced",
         200,
@@ -49,13 +51,13 @@ CELLS = [
         {"hidden_dim": 64, "residual": "pre_norm", "position": "relative_bias"},
         learning_rate=4e-3,
     ),
-    Cell("next_sentence", 200, corpus={"topics": 4}),
+    Cell("next_sentence", 200, corpus={"topics": 4}, slow=True),
     Cell("sentence_order", 120, corpus={"ordered": True}),
     Cell("contrastive", 40, model={"dropout": 0.1}),
     Cell("next_token", 60),
-    Cell("prefix", 60, {"crossing": True}),
+    Cell("prefix", 60, {"crossing": True}, slow=True),
     Cell("span_corruption", 90),
-    Cell("denoising", 90),
+    Cell("denoising", 90, slow=True),
 ]
 
 
@@ -75,7 +77,9 @@ def entropy_of(share):
     return -share * math.log(share) - (1 - share) * math.log(1 - share)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize(
+    "cell", [pytest.param(cell, marks=[pytest.mark.slow] if cell.slow else []) for cell in CELLS], ids=str
+)
 def test_the_loss_falls_below_what_frequencies_give(cell):
     stores = markov(400, seed=0, **cell.corpus), markov(200, seed=1, **cell.corpus)
     objective, test = (

@@ -2,9 +2,11 @@ import keras
 import numpy as np
 import pytest
 
+from keras_transformer import models
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
 from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
 from keras_transformer.optimizers import create, variable_depths
+from tests.helpers import tiny_decoder_config, tiny_encoder
 
 
 def _classifier(**options):
@@ -54,3 +56,19 @@ def test_a_layer_learns_by_its_depth():
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(ValueError, match=r"Use layer_decay=1. Received: Sequential named 'plain'"):
         create(keras.Sequential([keras.layers.Dense(1)], name="plain"), 1e-3, 10, layer_decay=0.9)
+
+
+@pytest.mark.parametrize("objective", ["masked", "replaced", "next token"])
+def test_models_of_pretraining_have_the_depths_of_their_backbone(objective):
+    model = {
+        "masked": lambda: models.MaskedLanguageModel(tiny_encoder(), packed=False),
+        "replaced": lambda: models.ReplacedTokenModel(tiny_encoder(), generator_fraction=0.5, packed=False),
+        "next token": lambda: models.NextTokenModel(models.create(tiny_decoder_config()), packed=False),
+    }[objective]()
+    depths = variable_depths(model)
+    assert set(depths) == {v.path for v in model.trainable_variables}
+    for path, depth in depths.items():
+        expected = {"embeddings": 0, "positions": 0, "block_0": 1, "block_1": 2}.get(path.split("/")[0], 3)
+        assert depth == expected, path
+    assert set(depths.values()) == ({0, 1, 2, 3} if objective != "next token" else {0, 1, 2})
+    assert create(model, 1e-3, 10, layer_decay=0.5).depths == depths

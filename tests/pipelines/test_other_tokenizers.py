@@ -75,6 +75,7 @@ def test_it_is_exported_and_the_report_says_what_tflite_cannot_do(trained, tmp_p
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_the_command_exports_it(trained, tmp_path, capsys):
     _, pipeline = trained
     pipeline.save(tmp_path / "run" / "model")
@@ -82,6 +83,7 @@ def test_the_command_exports_it(trained, tmp_path, capsys):
     assert "verified on 10 texts" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_it(trained, tmp_path):
     folder, _ = trained
     with (tmp_path / "reviews.csv").open("w", newline="") as file:

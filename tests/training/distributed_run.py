@@ -81,8 +81,7 @@ def build(
             losses.for_kind("single_label", label_smoothing=0.1),
             metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy("weighted_accuracy")],
-            compiled_elementwise=True,
-            **compile_options,
+            **{"compiled_elementwise": True} | compile_options,
         )
     return distributed
 
@@ -260,10 +259,14 @@ def refusals(strategy) -> dict[str, str]:
 
 
 def main(folder: pathlib.Path, steps: int, steps_per_execution: int = 1) -> None:
+    from packed_run import run as run_packed  # which builds on this file
+
     mirrored = strategies.create("mirrored", logical_cpus=2)
     assert mirrored.num_replicas_in_sync == 2
     run(strategies.create("one_device"), steps, folder / "one_device.npz")
     run(mirrored, steps, folder / "mirrored.npz", steps_per_execution)
+    if steps_per_execution > 1:
+        return  # which changes nothing of the rest
     run_accumulated(strategies.create("one_device"), folder / "at_once.npz", together=1)
     run_accumulated(strategies.create("one_device"), folder / "accumulated_one_device.npz")
     run_accumulated(mirrored, folder / "accumulated_mirrored.npz")
@@ -271,6 +274,8 @@ def main(folder: pathlib.Path, steps: int, steps_per_execution: int = 1) -> None
     run_partly(mirrored, folder / "partly_mirrored.npz")
     run_several(strategies.create("one_device"), folder / "several_one_device.npz")
     run_several(mirrored, folder / "several_mirrored.npz")
+    run_packed(strategies.create("one_device"), folder / "packed_one_device.npz")
+    run_packed(mirrored, folder / "packed_mirrored.npz")
     np.savez(folder / "dropped.npz", one=dropped(strategies.create("one_device")), two=dropped(mirrored))
     (folder / "refusals.json").write_text(json.dumps(refusals(mirrored)))
 

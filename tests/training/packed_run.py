@@ -1,18 +1,12 @@
-"""Trains a small classifier on packed rows, on one device and on two replicas; see test_packing.py.
-
-Run as `python packed_run.py FOLDER`, in a process of its own: the CPU can only be split into two devices before
-TensorFlow starts.
-"""
+"""Trains the small classifier of distributed_run.py on packed rows; see test_distributed.py."""
 
 import pathlib
-import sys
 
 import keras
 import numpy as np
 from distributed_run import Recorder, build
 
 from keras_transformer import data
-from keras_transformer.training import strategies
 
 EPOCHS = 3
 
@@ -42,10 +36,3 @@ def run(strategy, output: pathlib.Path) -> None:
         **{f"measured/{name}": value for name, value in measured.items()},
         **{f"weights/{v.path}": keras.ops.convert_to_numpy(v) for v in distributed.model.trainable_variables},
     )
-
-
-if __name__ == "__main__":
-    folder = pathlib.Path(sys.argv[1])
-    mirrored = strategies.create("mirrored", logical_cpus=2)
-    run(strategies.create("one_device"), folder / "one_device.npz")
-    run(mirrored, folder / "mirrored.npz")

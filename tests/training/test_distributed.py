@@ -98,6 +98,15 @@ def test_several_losses_are_those_of_one_device(runs, folder):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+def test_packed_rows_are_trained_on_as_on_one_device(runs, folder):
+    one, two = (dict(np.load(folder / f"packed_{name}.npz")) for name in ("one_device", "mirrored"))
+    assert len(one["losses"]) > 15
+    for name in one:
+        if not name.endswith("key/bias"):
+            largest = np.abs(one[name]).max()
+            np.testing.assert_allclose(two[name], one[name], rtol=0, atol=2e-5 * largest, err_msg=name)
+
+
 def test_metrics_are_those_of_the_whole_batch_on_two_replicas(runs):
     one, two = runs
     for name in (n for n in one if n.startswith(("measured/", "history/"))):

@@ -235,6 +235,7 @@ def finished(reviews, tmp_path_factory):
     return folder, process
 
 
+@pytest.mark.slow
 def test_one_command_takes_them_all_and_leaves_a_plain_model(finished):
     folder, process = finished
     # 4 projections of 16 by 16 with adapters of rank 4 in the upper block, and the head.

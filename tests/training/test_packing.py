@@ -1,9 +1,6 @@
-"""Training on packed rows: the losses and weights of training on the same texts unpacked, on replicas and resumed."""
+"""Training on packed rows: the losses and weights of training on the same texts unpacked, and resumed."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,37 +9,48 @@ import tensorflow as tf
 
 from keras_transformer import data, losses, optimizers
 from keras_transformer.layers import AttentionConfig, FeedForwardConfig
-from keras_transformer.models import EncoderConfig, TextClassifier, TransformerEncoder
+from keras_transformer.models import (
+    EncoderConfig,
+    HeadConfig,
+    MultiTaskClassifier,
+    TextClassifier,
+    TransformerEncoder,
+)
+from keras_transformer.optimizers.clipping import dense
 from keras_transformer.training import DistributedModel, Recipe, preparation, run
 from tests.training import fits
 from tests.training.test_runner import tiny, write_table
 
-RUN = Path(__file__).with_name("packed_run.py")
 LONGEST = 16
 COUNT = 60
 
 
-def make_rows():
+def make_rows(count=COUNT, seed=0):
     """Rows of 3 to 14 tokens."""
-    random = np.random.default_rng(0)
-    lengths = random.integers(3, 15, COUNT)
-    return data.TokenRows(random.integers(1, 40, lengths.sum()), np.cumsum([0, *lengths]), np.arange(COUNT))
+    random = np.random.default_rng(seed)
+    lengths = random.integers(3, 15, count)
+    return data.TokenRows(random.integers(1, 40, lengths.sum()), np.cumsum([0, *lengths]), np.arange(count))
+
+
+def make_encoder(pooler):
+    keras.utils.set_random_seed(3)
+    return TransformerEncoder(
+        EncoderConfig(
+            vocabulary_size=40,
+            hidden_dim=16,
+            num_layers=2,
+            max_length=LONGEST,
+            dropout=0.0,
+            attention=AttentionConfig(num_heads=2, dropout=0.0),
+            feed_forward=FeedForwardConfig(intermediate_dim=32),
+            initializer_range=0.2,
+            pooler=pooler,
+        )
+    )
 
 
 def make_model(pooling, outputs=3, kind="single_label", **options):
-    config = EncoderConfig(
-        vocabulary_size=40,
-        hidden_dim=16,
-        num_layers=2,
-        max_length=LONGEST,
-        dropout=0.0,
-        attention=AttentionConfig(num_heads=2, dropout=0.0),
-        feed_forward=FeedForwardConfig(intermediate_dim=32),
-        initializer_range=0.2,
-        pooler=pooling == "first",
-    )
-    keras.utils.set_random_seed(3)
-    model = TextClassifier(TransformerEncoder(config), outputs, kind=kind, pooling=pooling, dropout=0.0)
+    model = TextClassifier(make_encoder(pooling == "first"), outputs, kind=kind, pooling=pooling, dropout=0.0)
     distributed = DistributedModel(model, examples_per_step=10.0)
     metric = keras.metrics.SparseCategoricalAccuracy if kind == "single_label" else keras.metrics.RootMeanSquaredError
     distributed.compile(
@@ -76,17 +84,21 @@ def train(model, datasets):
     return np.array(steps.found), {v.path: v.numpy() for v in model.model.trainable_variables}
 
 
+def inputs_alone(rows, chosen):
+    """Inputs of some texts, one a row."""
+    ids = np.zeros((len(chosen), LONGEST), np.int32)
+    for place, row in enumerate(chosen):
+        ids[place, : rows.lengths[row]] = rows.row(row)
+    return {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": (ids > 0).astype(np.int32)}
+
+
 def unpacked(rows, labels, weights, plan, epoch):
     """The same texts in the same steps, one a row."""
 
     def batches():
         for step in range(plan.steps_per_epoch):
             chosen = plan.batch(epoch, step)[1]
-            ids = np.zeros((len(chosen), LONGEST), np.int32)
-            for place, row in enumerate(chosen):
-                ids[place, : rows.lengths[row]] = rows.row(row)
-            inputs = {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": (ids > 0).astype(np.int32)}
-            yield inputs, labels[chosen], weights[chosen]
+            yield inputs_alone(rows, chosen), labels[chosen], weights[chosen]
 
     ids = {name: tf.TensorSpec((None, None), tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")}
     label = tf.TensorSpec((None, *labels.shape[1:]), labels.dtype)
@@ -130,6 +142,110 @@ def test_packed_training_is_training_on_the_same_texts(pooling, kind, options):
             np.testing.assert_allclose(together[1][path], value, atol=2e-5 * np.abs(value).max(), err_msg=path)
 
 
+HEADS = {"topic": HeadConfig(3), "tags": HeadConfig(4, "multi_label", "first"), "stars": HeadConfig(1, "regression")}
+
+
+def make_tasks():
+    """Rows, labels and weights (of mean one) of three tasks, and a mixture of packed rows of them."""
+    random = np.random.default_rng(5)
+    labels = {
+        "topic": random.integers(0, 3, 40).astype("int32"),
+        "tags": random.integers(0, 2, (24, 4)).astype("float32"),
+        "stars": random.normal(size=30).astype("float32"),
+    }
+    tasks = {}
+    for seed, (name, given) in enumerate(labels.items()):
+        weights = random.uniform(0.5, 1.5, len(given))
+        tasks[name] = (make_rows(len(given), seed), given, (weights / weights.mean()).astype("float32"))
+    plans = {name: data.PackedPlan(rows.lengths, LONGEST, tokens_per_batch=64) for name, (rows, *_) in tasks.items()}
+    return tasks, data.TaskMixture(plans, seed=1)
+
+
+def make_multi_task(**options):
+    """A model of all three tasks."""
+    model = MultiTaskClassifier(make_encoder(pooler=True), HEADS, dropout=0.0)
+    distributed = DistributedModel(model, {"topic": 6.0, "tags": 5.0, "stars": 4.0})
+    distributed.compile(
+        optimizers.create(model, 3e-3, 30, clip_norm=0.5),
+        {name: losses.for_kind(head.kind) for name, head in HEADS.items()},
+        weighted_metrics={"topic": [keras.metrics.SparseCategoricalAccuracy("topic_accuracy")]},
+        loss_weights={"stars": 0.5},
+        **options,
+    )
+    return distributed
+
+
+def mixed_alone(tasks, mixture):
+    """The batches of the first epoch of a mixture, one text a row, and whose they are."""
+    for step in range(mixture.steps_per_epoch):
+        task, _, chosen = mixture.batch(0, step)
+        labels = {n: np.zeros((len(chosen), *given.shape[1:]), given.dtype) for n, (_, given, _) in tasks.items()}
+        weights = {name: np.zeros(len(chosen), "float32") for name in tasks}
+        rows, labels[task], weights[task] = tasks[task][0], tasks[task][1][chosen], tasks[task][2][chosen]
+        yield task, (inputs_alone(rows, chosen), labels, weights)
+
+
+def test_several_outputs_have_the_logits_and_gradients_of_texts_alone():
+    tasks, mixture = make_tasks()
+    model, seen = make_multi_task(), set()
+    packed = data.make_mixed_dataset(tasks, mixture)
+    for batch, (task, single) in zip(packed, mixed_alone(tasks, mixture), strict=True):
+        if task in seen:
+            continue
+        seen.add(task)
+        together, expected = model._gradients(batch), model._gradients(single)
+        gradients = [np.array(dense(gradient)) for gradient in expected[0]]
+        largest = max(np.abs(gradient).max() for gradient in gradients)
+        for variable, found, gradient in zip(model.trainable_variables, together[0], gradients, strict=True):
+            np.testing.assert_allclose(dense(found), gradient, rtol=0, atol=1e-5 * largest, err_msg=variable.path)
+        assert len(single[0]["token_ids"]) > len(batch[0]["token_ids"]), "rows must be shared"
+        for name, term in together[1].items():
+            real = np.array(term.real) > 0
+            np.testing.assert_allclose(np.array(term.predictions)[real], expected[1][name].predictions, atol=1e-5)
+            assert (np.array(term.weights).sum() > 0) == (name == task)
+    assert seen == set(HEADS)
+
+
+def test_several_outputs_train_on_packed_rows_as_on_texts_alone():
+    tasks, mixture = make_tasks()
+    batches = [batch for _, batch in mixed_alone(tasks, mixture)]
+    signature = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), batches[0])
+    single = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+    single = single.apply(tf.data.experimental.assert_cardinality(len(batches)))
+    trained = []
+    for dataset, eagerly in ((single, True), (data.make_mixed_dataset(tasks, mixture), False)):
+        model = make_multi_task(run_eagerly=eagerly)
+        before = {v.path: v.numpy() for v in model.trainable_variables}
+        history = model.fit(dataset, verbose=0, shuffle=False).history
+        trained.append((history, {v.path: v.numpy() for v in model.trainable_variables}))
+    (expected, weights), (found, together) = trained
+    assert {"loss", "topic_accuracy", *(f"{name}_loss" for name in HEADS)} == set(found)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, err_msg=name)
+    for path, value in weights.items():
+        if not path.endswith("key/bias"):  # softmax cancels it: its gradient is rounding
+            assert np.abs(value - before[path]).max() > 1e-4, path
+            np.testing.assert_allclose(together[path], value, rtol=0, atol=2e-5 * np.abs(value).max(), err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "received"),
+    [
+        (lambda outputs: {"topic": outputs["topic"], "tags": outputs["tags"]}, "the outputs topic, tags"),
+        (lambda outputs: outputs | {"stars": outputs["stars"][:, 0]}, r"the shape \(\d+, 1\)"),
+    ],
+    ids=["left-out", "of-whole-rows"],
+)
+def test_an_output_without_a_value_for_each_text_is_named(change, received, monkeypatch):
+    tasks, mixture = make_tasks()
+    model = make_multi_task(run_eagerly=True)
+    packed = model.model.packed
+    monkeypatch.setattr(MultiTaskClassifier, "packed", lambda _, *given, **options: change(packed(*given, **options)))
+    message = rf"output 'stars' cannot be trained on packed rows: MultiTaskClassifier.packed .* Received: {received}"
+    with pytest.raises(ValueError, match=message):
+        model.evaluate(data.make_mixed_dataset(tasks, mixture).take(1), verbose=0)
+
+
 def test_evaluation_counts_every_text_once():
     rows = make_rows()
     plan = data.PackedPlan(rows.lengths, LONGEST, tokens_per_batch=80, seed=1)
@@ -143,19 +259,6 @@ def test_evaluation_counts_every_text_once():
     np.testing.assert_allclose(measured["loss"], np.average(loss, weights=weights), rtol=1e-5)
     np.testing.assert_allclose(measured["counted"], hit.mean(), rtol=1e-6)
     np.testing.assert_allclose(measured["weighted"], np.average(hit, weights=weights), rtol=1e-5)
-
-
-def test_two_replicas_train_on_packed_rows_as_one_device_does(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(RUN), str(tmp_path)], capture_output=True, text=True, timeout=600, cwd=RUN.parents[2]
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("one_device", "mirrored"))
-    assert len(one["losses"]) > 15
-    for name in one:
-        if not name.endswith("key/bias"):
-            largest = np.abs(one[name]).max()
-            np.testing.assert_allclose(two[name], one[name], rtol=0, atol=2e-5 * largest, err_msg=name)
 
 
 def test_a_resumed_packed_training_ends_as_one_that_was_never_ended(tmp_path, monkeypatch):

@@ -17,8 +17,9 @@ import pytest
 
 from keras_transformer.training import RunFolder
 from keras_transformer.training.launch import free_ports, launch
-from tests.training import workers_run
+from tests.training import less_work_run, workers_run
 from tests.training.test_distributed import _assert_same_weights, assert_independent, assert_trained_as_at_once
+from tests.training.test_pretraining import tiny, write_corpus
 from tests.training.test_train_main import ROOT, STEPS, TINY, write_reviews
 
 WORKERS_STEPS = 120
@@ -32,26 +33,53 @@ EXACT = [
 
 
 @pytest.fixture(scope="module")
-def one_device(tmp_path_factory):
+def pretraining(tmp_path_factory):
+    """The file of a recipe whose batches of nine rows do not divide by two."""
+    folder = tmp_path_factory.mktemp("pretraining")
+    recipe = tiny(
+        write_corpus(folder / "corpus", count=60),
+        "masked",
+        "model.dropout=0",
+        "pretrain.tokens_per_batch=216",
+        "pretrain.epochs=1",
+        "train.product_dtype=float32",
+        "train.compiled_elementwise=false",
+    )
+    (folder / "recipe.json").write_text(recipe.to_json())
+    return folder / "recipe.json"
+
+
+def less_work(folder, index=0):
+    """What a worker, or one device, wrote of the trainings of less_work_run.py."""
+    names = (*less_work_run.RUNS, "pretrained")
+    files = {name: folder / f"{name}_{index}.npz" for name in names}
+    return {name: dict(np.load(path)) for name, path in files.items() if path.exists()}
+
+
+@pytest.fixture(scope="module")
+def one_device(pretraining, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     program = "import pathlib, sys; from keras_transformer.training import strategies; "
+    program += "from tests.training import less_work_run; "
     program += "from tests.training.distributed_run import run, run_accumulated; one = strategies.create(); "
     program += f"folder = pathlib.Path(sys.argv[1]); run(one, {WORKERS_STEPS}, folder / 'one.npz'); "
-    program += "run_accumulated(one, folder / 'at_once.npz', together=1)"
+    program += "run_accumulated(one, folder / 'at_once.npz', together=1); "
+    program += "less_work_run.main(one, folder, pathlib.Path(sys.argv[2]))"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)],
+        [sys.executable, "-c", program, str(folder), str(pretraining)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return dict(np.load(folder / "one.npz")) | {"at_once": dict(np.load(folder / "at_once.npz"))}
+    at_once = dict(np.load(folder / "at_once.npz"))
+    return dict(np.load(folder / "one.npz")) | {"at_once": at_once, "less_work": less_work(folder)}
 
 
 @pytest.fixture(scope="module", params=[2, 4])
-def workers(request, tmp_path_factory):
+def workers(request, pretraining, tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    command = [sys.executable, str(HERE / "workers_run.py"), str(folder), str(WORKERS_STEPS)]
+    command = [sys.executable, str(HERE / "workers_run.py"), str(folder), str(WORKERS_STEPS), str(pretraining)]
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(ROOT))
     assert launch(command, request.param, restarts=0) == 0
@@ -59,7 +87,8 @@ def workers(request, tmp_path_factory):
     return [
         (
             json.loads((folder / f"worker_{i}.json").read_text()),
-            dict(np.load(folder / f"worker_{i}.npz")) | {"accumulated": dict(np.load(folder / f"accumulated_{i}.npz"))},
+            dict(np.load(folder / f"worker_{i}.npz"))
+            | {"accumulated": dict(np.load(folder / f"accumulated_{i}.npz")), "less_work": less_work(folder, i)},
         )
         for i in range(request.param)
     ]
@@ -85,6 +114,68 @@ def test_every_worker_ends_with_the_losses_metrics_and_weights_of_one_device(wor
 def test_workers_add_up_batches_to_the_update_of_one_large_batch(workers, one_device):
     for _, found in workers:
         assert_trained_as_at_once(one_device["at_once"], found["accumulated"])
+
+
+of_two_workers = pytest.mark.parametrize("workers", [2], indirect=True)
+
+
+@pytest.mark.slow
+@of_two_workers
+@pytest.mark.parametrize("name", [*less_work_run.RUNS, "pretrained"])
+def test_two_workers_do_less_work_with_the_result_of_one_device(name, workers, one_device):
+    expected = one_device["less_work"][name]
+    assert len(expected["losses"]) > 8
+    found = [worker["less_work"][name] for _, worker in workers if name in worker["less_work"]]
+    assert len(found) == (1 if name == "pretrained" else 2), "of a pretraining the chief alone has a result"
+    for arrays in found:
+        for key, value in arrays.items():
+            if not re.search(r"key[/.]bias$", key):  # softmax cancels it: its gradient is rounding
+                largest = max(np.abs(expected[key]).max(), 1e-3)
+                np.testing.assert_allclose(value, expected[key], rtol=0, atol=1e-4 * largest, err_msg=key)
+
+
+def moved(arrays):
+    """The variables that a training has changed."""
+    paths = [key.removeprefix("before/") for key in arrays if key.startswith("before/")]
+    return {path for path in paths if not np.array_equal(arrays[f"before/{path}"], arrays[f"weights/{path}"])}
+
+
+@pytest.mark.slow
+@of_two_workers
+def test_workers_share_packed_rows_and_move_only_what_is_not_frozen(workers):
+    for _, worker in workers:
+        packed = worker["less_work"]["packed"]
+        assert packed["texts_in_a_row"].min() > 1
+        assert {path.split("/")[0] for path in moved(packed)} == {"block_1", "head"}
+
+
+@pytest.mark.slow
+@of_two_workers
+def test_workers_keep_averages_of_the_weights(workers):
+    packed = workers[0][1]["less_work"]["packed"]
+    for path in moved(packed):
+        assert not np.array_equal(packed[f"weights/{path}"], packed[f"stepped/{path}"]), path
+    np.testing.assert_array_equal(packed["weights/embeddings/tokens/table"], packed["stepped/embeddings/tokens/table"])
+
+
+@pytest.mark.slow
+@of_two_workers
+def test_workers_train_adapters_on_texts_that_are_cut_at_first(workers):
+    for _, worker in workers:
+        adapted = worker["less_work"]["adapted"]
+        assert {"lora" if "lora" in path else path.split("/")[0] for path in moved(adapted)} == {"lora", "head"}
+        whole, total = adapted["whole_lengths"], len(adapted["losses"])
+        lengths, ends = zip(*less_work_run.STAGES, (max(whole), 1.0), strict=True)
+        limits = np.repeat(lengths, np.diff([0, *(round(end * total) for end in ends)]))
+        np.testing.assert_array_equal(adapted["lengths"], np.minimum(whole, limits))
+        assert (adapted["lengths"] < whole).mean() > 0.4
+
+
+@pytest.mark.slow
+@of_two_workers
+def test_workers_learn_from_text_without_labels(workers):
+    pretrained = workers[0][1]["less_work"]["pretrained"]
+    assert pretrained["losses"][-3:].mean() < pretrained["losses"][:3].mean() - 0.1
 
 
 @pytest.mark.slow

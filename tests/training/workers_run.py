@@ -1,6 +1,6 @@
 """One of several workers that train the small classifier of distributed_run.py; see test_workers.py.
 
-Run as `python workers_run.py FOLDER STEPS` with TF_CONFIG.
+Run as `python workers_run.py FOLDER STEPS RECIPE` with TF_CONFIG; RECIPE is the file of a pretraining.
 """
 
 import json
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_transformer.training import sharing, strategies
 from keras_transformer.training.cluster import Cluster
+from tests.training import less_work_run
 from tests.training.distributed_run import dropped, run, run_accumulated
 
 SIZES = (7, 1, 4, 2)  # batches that do not divide, and one with fewer rows than there are workers
@@ -26,7 +27,7 @@ def seen(strategy) -> list:
     return [share.numpy().tolist() for share in shares]
 
 
-def main(folder: pathlib.Path, steps: int) -> None:
+def main(folder: pathlib.Path, steps: int, recipe: pathlib.Path) -> None:
     strategy = strategies.create("multi_worker", wait=120, about={"steps": steps})
     cluster = Cluster(strategy)
     data = bytes(range(256)) * 40_000  # more than one message
@@ -47,8 +48,10 @@ def main(folder: pathlib.Path, steps: int) -> None:
     (folder / f"worker_{cluster.index}.json").write_text(json.dumps(found))
     run(strategy, steps, folder / f"worker_{cluster.index}.npz")
     run_accumulated(strategy, folder / f"accumulated_{cluster.index}.npz")
+    if cluster.size == 2:  # four would show nothing else
+        less_work_run.main(strategy, folder, recipe)
     cluster.barrier()
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
+    main(pathlib.Path(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3]))
