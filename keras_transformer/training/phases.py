@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -126,9 +127,11 @@ class Work(BaseWork):
             phases["export"] = (functools.partial(self.export, export), folder.export)
         return phases
 
-    def help_to_pretrain(self) -> None:
-        """Help the chief to pretrain."""
-        self.pretraining.run()
+    def help_with(self, todo: Sequence[str]) -> None:
+        """Do a worker's share of the phases that are left to do."""
+        if "pretrain" in todo:
+            self.pretraining.run()
+        super().help_with(todo)
 
     def score(self) -> None:
         """Help the chief to score what it judges."""

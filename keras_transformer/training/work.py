@@ -3,7 +3,7 @@
 import abc
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,6 @@ class BaseWork(abc.ABC):
     @abc.abstractmethod
     def phases(self, pretrain_only: bool, export: Export | None) -> Phases:
         """Return the phases in their order: what each does, and what it leaves."""
-
-    def help_to_pretrain(self) -> None:
-        """Help the chief to pretrain, in a run that has this phase."""
-        raise NotImplementedError(f"{type(self).__name__} has no pretraining")
 
     @property
     def start(self) -> Recipe:
@@ -215,15 +211,16 @@ class BaseWork(abc.ABC):
 
     def help(self) -> None:
         """Do the share of a worker that is not the chief, in the order in which the chief does its own."""
-        todo = self.cluster.value_from_chief(list)
-        if "pretrain" in todo:
-            self.help_to_pretrain()
+        self.help_with(self.cluster.value_from_chief(list))
+        logger.info("worker %d has done its share; the chief finishes", self.cluster.index)
+        self.cluster.barrier()
+
+    def help_with(self, todo: Sequence[str]) -> None:
+        """Do a worker's share of the phases that are left to do."""
         if any(name in todo for name in ("train", "evaluate", "save")):
             self.fit.run()
         if "evaluate" in todo:
             self.score()
-        logger.info("worker %d has done its share; the chief finishes", self.cluster.index)
-        self.cluster.barrier()
 
     def train(self) -> None:
         """Train to the end; the model then has the weights of the best validation."""
