@@ -62,7 +62,7 @@ def work(output: pathlib.Path, texts: int, tokens: int, limit: int) -> None:
 
 def main() -> None:
     parser = rounds.parser(__doc__, "workers_speed.json", rounds=3)
-    parser.add_argument("--texts", type=int, default=200, help="reviews of a pass (default 200)")
+    parser.add_argument("--texts", type=int, default=800, help="reviews of a pass (default 800)")
     parser.add_argument("--tokens_per_step", type=int, default=8192, help="of all workers (default 8192)")
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=int, default=LIMIT, help=f"tokens of a text (default {LIMIT})")

@@ -42,6 +42,8 @@ def write_report(path: str | os.PathLike, run: Mapping) -> None:
               (optional), "words": [(word, start, end, score), ...] (optional; start and end count characters in text)}.
             - "faithfulness": {"completeness": {"n", "median", "percentile_95", "share_within_5_percent"}, "deletion":
               {"n", "share_top_larger", "mean_top", "mean_random"}}, as `explain.faithfulness` gives it.
+            - "tasks": dict from the name of a task to a dict with "metrics", "curves", "scatter", "mistakes" and
+              "faithfulness" of that task, where the run has several that share a training.
             - "tables": list of {"title", "columns": [...], "rows": [[...], ...], "note" (optional)}: anything else.
             - "recipe": dict, shown folded at the end.
 
@@ -79,23 +81,15 @@ def render(run: Mapping) -> str:
     Returns:
         str, a whole HTML document.
     """
-    metrics = run.get("metrics") or {}
-    part_name = "test" if (metrics.get("test") or {}).get("model") else "validation"
-    part = metrics.get(part_name) or {}
-    kind, model = metrics.get("kind", "single_label"), part.get("model") or {}
     title = run.get("title") or "Training report"
+    figures_first, details = _judged(run)
     body = [
         f"<header><h1>{escape(title)}</h1>{facts(run.get('summary') or {})}</header>",
-        headline(part, kind, part_name),
-        _comparison(metrics, kind),
+        *figures_first,
         _training("Pretraining", run.get("pretraining") or {}),
         _training("Training", run.get("history") or {}),
-        _decisions(part, kind, run),
-        _calibration(model),
-        _by_length(part),
-        figures_of_class(model, kind),
-        mistakes(run.get("mistakes") or []),
-        faithfulness(run.get("faithfulness") or {}),
+        *details,
+        *(_task(name, found) for name, found in (run.get("tasks") or {}).items()),
         *(_table(entry) for entry in run.get("tables") or []),
         _recipe(run.get("recipe")),
     ]
@@ -107,6 +101,29 @@ def render(run: Mapping) -> str:
         + "\n".join(part for part in body if part)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def _judged(found: Mapping) -> tuple[list[str], list[str]]:
+    """What was measured on a task: the figures, and all that is shown of them."""
+    metrics = found.get("metrics") or {}
+    part_name = "test" if (metrics.get("test") or {}).get("model") else "validation"
+    part = metrics.get(part_name) or {}
+    kind, model = metrics.get("kind", "single_label"), part.get("model") or {}
+    details = [
+        _decisions(part, kind, found),
+        _calibration(model),
+        _by_length(part),
+        figures_of_class(model, kind),
+        mistakes(found.get("mistakes") or []),
+        faithfulness(found.get("faithfulness") or {}),
+    ]
+    return [headline(part, kind, part_name), _comparison(metrics, kind)], details
+
+
+def _task(name: str, found: Mapping) -> str:
+    figures_first, details = _judged(found)
+    content = "\n".join(part for part in (*figures_first, *details) if part)
+    return f'<section class="task">\n<h1>Task: {escape(name)}</h1>\n{content}\n</section>' if content else ""
 
 
 def _comparison(metrics: Mapping, kind: str) -> str:

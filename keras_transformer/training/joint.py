@@ -18,7 +18,7 @@ from keras_transformer.pipelines import TextPipeline, load, score_rows
 from keras_transformer.text import TextPacker
 from keras_transformer.training import faults, judging, preparation
 from keras_transformer.training.batches import TaskBatches
-from keras_transformer.training.files import TEMPORARY, read_json
+from keras_transformer.training.files import TEMPORARY, read_json, write_json
 from keras_transformer.training.fitting import Fit
 from keras_transformer.training.recipe import Recipe
 from keras_transformer.training.work import BaseWork, Export, Phases, facts_of, metric_of
@@ -146,6 +146,8 @@ class JointWork(BaseWork):
             "train": (self.train, folder.checkpoints.folder),
             "evaluate": (self.evaluate, folder.metrics),
             "save": (self.save, folder.model),
+            "explain": (self.explain, folder.scores),
+            "report": (self.report, folder.report),
         }
         if export is not None and self.recipe.export.formats:
             phases["export"] = (functools.partial(self.export, export), folder.export)
@@ -181,6 +183,23 @@ class JointWork(BaseWork):
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
 
+    @functools.cached_property
+    def saved(self) -> dict[str, TextPipeline]:
+        """The pipeline of each task as a user loads it."""
+        return {name: load(self.folder.model / name) for name in self.recipes}
+
+    def explain(self) -> None:
+        """Add to report.json, for each task, which words drove the worst mistakes, and how far that can be trusted."""
+        shown = read_json(self.folder.scores)["tasks"]
+        for name, recipe in self.recipes.items():
+            logger.info("explaining the task %s", name)
+            texts, mistakes = self.splits[name].test.texts, shown[name].get("mistakes", [])
+            shown[name] |= judging.explain(
+                recipe.judge, self.saved[name], texts, mistakes, recipe.seed, self.log_seconds
+            )
+        faults.reach("explain")
+        write_json(self.folder.scores, {"tasks": shown})
+
     def export(self, export: Export) -> None:
         """Write export/ anew, with a folder for each task."""
         shutil.rmtree(self.folder.export, ignore_errors=True)  # of a process that was killed
@@ -188,7 +207,7 @@ class JointWork(BaseWork):
         wanted, seed = self.recipe.export, self.recipe.seed
         for name, of_task in self.splits.items():
             held_out = subset(of_task.test, wanted.held_out, seed) if wanted.held_out else None
-            export(load(self.folder.model / name), self.folder.export / name, wanted, held_out)
+            export(self.saved[name], self.folder.export / name, wanted, held_out)
 
 
 class OfTask:

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_transformer import data, evaluation, losses
+from keras_transformer import data, losses
 from keras_transformer.data.splitting import subset
 from keras_transformer.pipelines import TextPipeline, load, score_rows
 from keras_transformer.training import faults, judging, preparation
@@ -18,7 +18,6 @@ from keras_transformer.training.files import read_json, write_json
 from keras_transformer.training.fitting import Fit
 from keras_transformer.training.pretraining import Pretraining
 from keras_transformer.training.recipe import Recipe
-from keras_transformer.training.run_folder import format_seconds
 from keras_transformer.training.work import BaseWork, Export, Phases, facts_of, metric_of
 
 logger = logging.getLogger(__name__)
@@ -181,35 +180,6 @@ class Work(BaseWork):
         )
         faults.reach("explain")
         write_json(self.folder.scores, shown | found)
-
-    def report(self) -> None:
-        """Write report.html."""
-        record, shown = self.folder.run(), read_json(self.folder.scores)
-        history = self.folder.checkpoints.load_latest().state
-        pretraining = self.folder.pretraining / "history.json"
-        process = record["processes"][-1]
-        versions = process["versions"]
-        training = record["training"]
-        evaluation.write_report(
-            self.folder.report,
-            {
-                "title": f"{self.recipe.model.init} on {self.recipe.data.source}",
-                "summary": {
-                    "Data": record["data"]["description"],
-                    "Texts": ", ".join(f"{count} {name}" for name, count in record["data"]["sizes"].items()),
-                    "Start": self.recipe.model.init,
-                    "Steps": f"{training['steps']}, best after {training['best_step']}",
-                    "Training time": format_seconds(training["seconds"]),
-                    "Machine": f"{process['machine']['processor']}, {process['machine']['cores']} cores",
-                    "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-                },
-                "metrics": read_json(self.folder.metrics),
-                "pretraining": read_json(pretraining) if pretraining.is_file() else None,
-                "history": {"steps": history["steps"], "epochs": history["epochs"]},
-                "recipe": self.recipe.to_dict(),
-                **shown,
-            },
-        )
 
     def export(self, export: Export) -> None:
         """Write export/ anew."""

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_transformer.data.delivery import delivered
+from keras_transformer.training.cluster import Cluster
 
 
 def share(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
@@ -22,25 +23,50 @@ def share(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
         dataset: `tf.data.Dataset` of whole batches, the same on every worker.
 
     Returns:
-        A distributed dataset.
+        `tf.distribute.DistributedDataset`. That of a worker with one replica yields tensors, else per-replica values.
     """
     total, local = strategy.num_replicas_in_sync, len(strategy.extended.worker_devices)
 
-    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        def rows(replica, element):
-            size = tf.shape(tf.nest.flatten(element)[0])[0]
-            start, end = size * replica // total, size * (replica + 1) // total
-            return tf.nest.map_structure(lambda x: x[start:end], element)
+    first = Cluster(strategy).index * local
 
-        first = context.input_pipeline_id * local
-        if local == 1:
-            parts = dataset.map(lambda *element: rows(first, _one(element)))
-        else:
-            replicas = tf.data.Dataset.range(first, first + local, output_type=tf.int32)
-            parts = dataset.flat_map(lambda *element: replicas.map(lambda replica: rows(replica, _one(element))))
-        return delivered(parts)
+    def rows(replica, element):
+        size = tf.shape(tf.nest.flatten(element)[0])[0]
+        start, end = size * replica // total, size * (replica + 1) // total
+        return tf.nest.map_structure(lambda x: x[start:end], element)
 
-    return strategy.distribute_datasets_from_function(of_worker)
+    if local == 1:
+        return OwnShare(delivered(dataset.map(lambda *element: rows(first, _one(element)))))
+    replicas = tf.data.Dataset.range(first, first + local, output_type=tf.int32)
+    parts = dataset.flat_map(lambda *element: replicas.map(lambda replica: rows(replica, _one(element))))
+    return strategy.distribute_datasets_from_function(lambda _: delivered(parts))
+
+
+class OwnShare(tf.distribute.DistributedDataset):
+    """The share of a worker with one replica, read as it is.
+
+    TensorFlow's own distributed datasets hand the batches to a second pipeline for each device, which autotunes
+    whatever the first one says: at its end it waits for the tuner, see `delivered`. They also ask all workers before
+    every step whether one of them has a batch left, which here all of them have.
+
+    Args:
+        dataset: `tf.data.Dataset` of this worker's rows of each batch.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        self.dataset = dataset
+
+    def __iter__(self):
+        """Returns an iterator over tensors, which `strategy.run` takes for the one replica."""
+        return iter(self.dataset)
+
+    def cardinality(self) -> tf.Tensor:
+        """Returns the number of batches, as `tf.data.Dataset.cardinality`."""
+        return self.dataset.cardinality()
+
+    @property
+    def element_spec(self):
+        """The nested `tf.TypeSpec` of a batch."""
+        return self.dataset.element_spec
 
 
 def own(strategy: tf.distribute.Strategy, data: Any) -> Any:

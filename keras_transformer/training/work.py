@@ -14,7 +14,7 @@ from keras_transformer.models import without_adapters
 from keras_transformer.pipelines import TextPipeline
 from keras_transformer.pipelines.check_texts import choose_check_texts
 from keras_transformer.text import TextPacker
-from keras_transformer.training import faults, judging, state
+from keras_transformer.training import faults, judging, reporting, state
 from keras_transformer.training.batches import Batches
 from keras_transformer.training.cluster import Cluster
 from keras_transformer.training.distributed import DistributedModel
@@ -251,6 +251,10 @@ class BaseWork(abc.ABC):
         write_json(self.folder.metrics, metrics)
         for line in judging.summary(metrics):
             logger.info("%s", line)
+
+    def report(self) -> None:
+        """Write report.html."""
+        reporting.write(self.folder, self.recipe)
 
     def calibrated(self, pipeline: TextPipeline, metrics: Mapping[str, Any], validation: data.Examples) -> TextPipeline:
         """Return a pipeline as it is saved: its model predicts without the other workers, and has no adapters.

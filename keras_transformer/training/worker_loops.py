@@ -3,6 +3,7 @@
 from typing import Any
 
 import tensorflow as tf
+from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 
 from keras_transformer.training import sharing
 from keras_transformer.training.compile_checks import on_several_workers
@@ -37,7 +38,9 @@ class WorkerLoops:
                 "On several workers, pass a tf.data.Dataset of whole batches, the same on every worker. "
                 f"Received: {type(dataset).__name__}"
             )
-        return sharing.share(self.distribute_strategy, dataset)
+        shared = sharing.share(self.distribute_strategy, dataset)
+        # Keras takes an adapter as it is; distributed datasets other than TensorFlow's own it would not know.
+        return TFDatasetAdapter(shared) if isinstance(shared, sharing.OwnShare) else shared
 
     def make_train_function(self, force: bool = False):
         """Makes the function of a training step."""

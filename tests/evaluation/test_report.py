@@ -153,6 +153,22 @@ def test_missing_data_leaves_its_section_out(run, tmp_path):
         assert not any(f"<h2>{other}</h2>" in text for other in others)
 
 
+def test_many_tasks_have_a_section_each(run, tmp_path):
+    path, judged = tmp_path / "report.html", ("metrics", "curves", "mistakes", "faithfulness")
+    whole = {key: run[key] for key in run if key not in judged}
+    of_task = {key: run[key] for key in judged if key in run}
+    numbers = np.random.default_rng(0).normal(size=(50, 1))
+    part = {"logits": numbers + 0.1, "labels": numbers}
+    other = {"metrics": evaluation.make_metrics(part, part, kind="regression"), "mistakes": run["mistakes"]}
+    evaluation.write_report(path, whole | {"tasks": {"first <b>": of_task, "second": other, "empty": {}}})
+    text, found = path.read_text(encoding="utf-8"), check(path)
+    assert len(found.ids) == len(set(found.ids))
+    for heading, count in {"All figures": 2, "Worst mistakes": 2, "Training": 1, "Recipe": 1}.items():
+        assert text.count(f"<h2>{heading}</h2>") == count
+    assert "Task: first <b>" in found.text
+    assert "Task: empty" not in found.text
+
+
 def test_validation_stands_in_where_there_is_no_test_part(run, tmp_path):
     metrics = {key: value for key, value in run["metrics"].items() if key != "test"}
     evaluation.write_report(tmp_path / "report.html", {"metrics": metrics})

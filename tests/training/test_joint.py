@@ -84,7 +84,7 @@ def test_both_tasks_are_learned_and_judged(finished):
     assert metrics["stars"]["test"]["model"]["mse"] < 0.7 * constant
     assert metrics["stars"]["test"]["difference"]["metric"] == "mse"
     record = read(finished / "run.json")
-    assert record["done"] == ["train", "evaluate", "save"]
+    assert record["done"] == ["train", "evaluate", "save", "explain", "report"]
     assert record["data"]["tasks"]["stars"]["sizes"] == {"train": 64, "validation": 8, "test": 8}
     assert record["data"]["sizes"] == {"train": 64 + 128, "validation": 8 + 16, "test": 8 + 16}
     epochs = CheckpointStore(finished / "checkpoints").load_latest().state["epochs"]
@@ -110,6 +110,21 @@ def test_what_is_saved_has_one_encoder_and_says_what_was_measured(finished, tabl
     assert metrics["stars"]["test"]["model"]["mse"] == pytest.approx(
         np.mean((np.array(values) - test.labels[:, 0]) ** 2), rel=1e-3
     )
+
+
+def test_the_report_shows_each_task_and_the_words_behind_its_mistakes(finished):
+    metrics, shown = (read(finished / name)["tasks"] for name in ("metrics.json", "report.json"))
+    for found in shown.values():
+        assert all(mistake["words"] for mistake in found["mistakes"])
+        assert set(found["faithfulness"]) == {"completeness", "deletion"}
+    assert "mistakes" in shown["tone"]
+    assert shown["stars"]["scatter"]["actual"]
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    tone, stars = (text.index(f"<h1>Task: {name}</h1>") for name in ("tone", "stars"))
+    assert text.index("<h2>Training</h2>") < tone < stars
+    assert f"{100 * metrics['tone']['test']['model']['accuracy']:.2f} %" in text[tone:stars]
+    assert f"{metrics['stars']['test']['model']['mse']:.4f}" in text[stars:]
+    assert "scratch on tone, stars" in text
 
 
 def test_predict_evaluate_and_export_take_a_task(finished, tables, capfd):

@@ -179,6 +179,10 @@ def test_workers_learn_from_text_without_labels(workers):
 
 
 @pytest.mark.slow
+def test_nobody_waits_for_the_tuner_of_an_input_pipeline(workers):
+    assert [found["autotuned"] for found, _ in workers] == [False] * len(workers)
+
+
 def test_every_row_is_seen_once_in_its_order(workers):
     parts = [found["seen"] for found, _ in workers]
     assert [found["index"] for found, _ in workers] == list(range(len(workers)))
