@@ -241,6 +241,8 @@ class DistributedModel(WorkerLoops, keras.Model):
         gradients = tape.gradient(objective, variables)
         if lazy:
             gradients = lazy_tables.by_rows(self.optimizer, gradients, variables)
+        elif self.distribute_strategy.num_replicas_in_sync > 1:
+            gradients = [lazy_tables.each_row_once(g) for g in gradients]  # fewer rows go to the others
         return gradients, found
 
     def _unpacked(self, data) -> tuple:

@@ -45,15 +45,26 @@ def catch_up(optimizer: Any, token_ids: Any = None) -> None:
 
 def by_rows(optimizer: Any, gradients: list, variables: list) -> list:
     """Returns the gradients with each row of the table once, and those of the other variables as tensors."""
-    return [_unique(g) if v is optimizer.lazy.table else dense(g) for g, v in zip(gradients, variables, strict=True)]
+    return [_of_table(g) if v is optimizer.lazy.table else dense(g) for g, v in zip(gradients, variables, strict=True)]
 
 
-def _unique(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+def _of_table(gradient: Any) -> tf.IndexedSlices:
     if not isinstance(gradient, tf.IndexedSlices):
         raise ValueError(
             "Sparse embedding updates need a table that is only looked up in: here it is also multiplied by, so that "
             "its gradient has all rows. Leave them out."
         )
+    return each_row_once(gradient)
+
+
+def each_row_once(gradient: Any) -> Any:
+    """Adds up what the gradient of a table has for the same row: a batch has most of its tokens more than once.
+
+    Args:
+        gradient: `tf.IndexedSlices`; a tensor or None is returned as it is.
+    """
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
     rows, place = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, place, tf.shape(rows)[0])
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
