@@ -35,7 +35,7 @@ def main(folder: pathlib.Path, steps: int, recipe: pathlib.Path) -> None:
         "index": cluster.index,
         "size": cluster.size,
         "seen": seen(strategy),
-        "autotuned": sharing.share(strategy, tf.data.Dataset.range(2)).dataset.options().autotune.enabled,
+        "autotuned": sharing.share(strategy, tf.data.Dataset.range(2).batch(2)).dataset.options().autotune.enabled,
         "dropped": dropped(strategy)[0].tolist(),
         "bytes_arrive": cluster.from_chief(lambda: data) == data,
         "nothing_arrives": cluster.from_chief(lambda: b"") == b"",
