@@ -1,62 +1,42 @@
-"""What Keras 3 lacks for `fit`, `evaluate` and `predict` on several workers: shares of batches, and whole results.
+"""What Keras 3 lacks for `fit`, `evaluate` and `predict` on several replicas: shares of batches, and whole results.
 
 Keras 3.15 reduces scalar logs along an axis that they do not have, and averages a batch to build a model that is built
 (keras-team/keras#20585). Here a step gives results of the whole batch, of which any replica's are taken.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from keras_transformer.data.delivery import delivered
-from keras_transformer.training.cluster import Cluster
 
 
-def share(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
-    """Gives every replica its share of each batch, in order: the first rows to the first one.
+class WholeBatch(NamedTuple):
+    """A batch that every replica gets, of which it computes its own rows."""
+
+    data: Any
+
+
+class WholeBatches(tf.distribute.DistributedDataset):
+    """The batches of a dataset, whole, for every replica; `own` cuts out its rows.
+
+    TensorFlow's own distributed datasets hand the batches to a second pipeline for each device, which autotunes
+    whatever the first one says: at its end it waits for the tuner, see `delivered`. On several workers they also ask
+    all of them before every step whether one has a batch left. A batch of text is small: that a replica gets the rows
+    of the others costs nothing.
 
     All workers read all batches, so nothing is lost or repeated, whatever the size of a batch; a share may be empty.
 
     Args:
-        strategy: `tf.distribute.Strategy` of several workers.
         dataset: `tf.data.Dataset` of whole batches, the same on every worker.
-
-    Returns:
-        `tf.distribute.DistributedDataset`. That of a worker with one replica yields tensors, else per-replica values.
-    """
-    total, local = strategy.num_replicas_in_sync, len(strategy.extended.worker_devices)
-
-    first = Cluster(strategy).index * local
-
-    def rows(replica, element):
-        size = tf.shape(tf.nest.flatten(element)[0])[0]
-        start, end = size * replica // total, size * (replica + 1) // total
-        return tf.nest.map_structure(lambda x: x[start:end], element)
-
-    if local == 1:
-        return OwnShare(delivered(dataset.map(lambda *element: rows(first, _one(element)))))
-    replicas = tf.data.Dataset.range(first, first + local, output_type=tf.int32)
-    parts = dataset.flat_map(lambda *element: replicas.map(lambda replica: rows(replica, _one(element))))
-    return strategy.distribute_datasets_from_function(lambda _: delivered(parts))
-
-
-class OwnShare(tf.distribute.DistributedDataset):
-    """The share of a worker with one replica, read as it is.
-
-    TensorFlow's own distributed datasets hand the batches to a second pipeline for each device, which autotunes
-    whatever the first one says: at its end it waits for the tuner, see `delivered`. They also ask all workers before
-    every step whether one of them has a batch left, which here all of them have.
-
-    Args:
-        dataset: `tf.data.Dataset` of this worker's rows of each batch.
     """
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
-        self.dataset = dataset
+        self.dataset = delivered(dataset.map(lambda *element: WholeBatch(_one(element))))
 
     def __iter__(self):
-        """Returns an iterator over tensors, which `strategy.run` takes for the one replica."""
+        """Returns an iterator over tensors, which `strategy.run` gives to every replica."""
         return iter(self.dataset)
 
     def cardinality(self) -> tf.Tensor:
@@ -70,16 +50,23 @@ class OwnShare(tf.distribute.DistributedDataset):
 
 
 def own(strategy: tf.distribute.Strategy, data: Any) -> Any:
-    """Returns a replica's share of a batch as tensors that a kernel may overwrite.
+    """Returns a replica's share of a batch as tensors that a kernel may overwrite; call it within `strategy.run`.
 
-    A replica's share of a batch from NumPy memory (`Dataset.from_generator`) is a slice that TensorFlow takes for
-    its own: products with it are written in place, into the caller's array (TensorFlow 2.21).
+    Shares are in order: the first rows are those of the first replica. A share of a batch from NumPy memory
+    (`Dataset.from_generator`) is a slice that TensorFlow takes for its own: products with it are written in place, into
+    the caller's array (TensorFlow 2.21).
 
     Args:
         strategy: `tf.distribute.Strategy`.
-        data: Nested tensors or Nones.
+        data: Nested tensors or Nones, or a `WholeBatch` of them.
     """
-    if strategy.num_replicas_in_sync == 1:
+    total = strategy.num_replicas_in_sync
+    if isinstance(data, WholeBatch):
+        data, replica = data.data, tf.distribute.get_replica_context().replica_id_in_sync_group
+        size = tf.shape(tf.nest.flatten(data)[0])[0]
+        start, end = size * replica // total, size * (replica + 1) // total
+        data = tf.nest.map_structure(lambda x: None if x is None else x[start:end], data)
+    if total == 1:
         return data
     return tf.nest.map_structure(lambda x: None if x is None else tf.raw_ops.DeepCopy(x=x), data)
 

@@ -1,4 +1,4 @@
-"""The loops of `keras.Model` on several workers, of which each iterates over its share of the batches."""
+"""The loops of `keras.Model` on several replicas, of which each computes its share of the batches."""
 
 from typing import Any
 
@@ -8,11 +8,13 @@ from keras.src.trainers.data_adapters.tf_dataset_adapter import TFDatasetAdapter
 from keras_transformer.training import sharing
 from keras_transformer.training.compile_checks import on_several_workers
 
+_SHARING = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+
 
 class WorkerLoops:
     """A first base of a `keras.Model`, with what `fit`, `evaluate` and `predict` lack on several workers.
 
-    On one worker, of one replica or several, all is left to Keras.
+    On one replica all is left to Keras; on several of one worker, all but the shares that they have of a dataset.
     """
 
     def fit(self, x=None, *arguments, **options):
@@ -30,17 +32,24 @@ class WorkerLoops:
         return super().predict(self._shared(x), *arguments, **options)
 
     def _shared(self, dataset: Any) -> Any:
-        """Returns what Keras may iterate over: on several workers, the share of this one."""
-        if not on_several_workers(self.distribute_strategy) or isinstance(dataset, tf.distribute.DistributedDataset):
+        """Returns what Keras may iterate over: on several replicas, whole batches for each of them."""
+        strategy = self.distribute_strategy
+        several = isinstance(strategy, _SHARING) and strategy.num_replicas_in_sync > 1
+        if not several or isinstance(dataset, tf.distribute.DistributedDataset):
             return dataset
-        if not isinstance(dataset, tf.data.Dataset):
+        if isinstance(dataset, tf.data.Dataset):
+            # Keras takes an adapter as it is; distributed datasets other than TensorFlow's own it would not know.
+            return TFDatasetAdapter(sharing.WholeBatches(dataset))
+        if on_several_workers(strategy):
             raise ValueError(
                 "On several workers, pass a tf.data.Dataset of whole batches, the same on every worker. "
                 f"Received: {type(dataset).__name__}"
             )
-        shared = sharing.share(self.distribute_strategy, dataset)
-        # Keras takes an adapter as it is; distributed datasets other than TensorFlow's own it would not know.
-        return TFDatasetAdapter(shared) if isinstance(shared, sharing.OwnShare) else shared
+        return dataset  # Keras distributes arrays
+
+    def predict_step(self, data):
+        """Predicts one batch, of which this replica has a share."""
+        return super().predict_step(sharing.own(self.distribute_strategy, data))
 
     def make_train_function(self, force: bool = False):
         """Makes the function of a training step."""

@@ -23,8 +23,9 @@ def seen(strategy) -> list:
     ids = np.arange(sum(SIZES))
     batches = np.split(ids, np.cumsum(SIZES)[:-1])
     dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=tf.TensorSpec([None], tf.int64))
-    shares = (strategy.experimental_local_results(share)[0] for share in sharing.share(strategy, dataset))
-    return [share.numpy().tolist() for share in shares]
+    whole = sharing.WholeBatches(dataset)
+    shares = (strategy.run(lambda batch: sharing.own(strategy, batch), args=(batch,)) for batch in whole)
+    return [strategy.experimental_local_results(share)[0].numpy().tolist() for share in shares]
 
 
 def main(folder: pathlib.Path, steps: int, recipe: pathlib.Path) -> None:
@@ -35,7 +36,7 @@ def main(folder: pathlib.Path, steps: int, recipe: pathlib.Path) -> None:
         "index": cluster.index,
         "size": cluster.size,
         "seen": seen(strategy),
-        "autotuned": sharing.share(strategy, tf.data.Dataset.range(2).batch(2)).dataset.options().autotune.enabled,
+        "autotuned": sharing.WholeBatches(tf.data.Dataset.range(2).batch(2)).dataset.options().autotune.enabled,
         "dropped": dropped(strategy)[0].tolist(),
         "bytes_arrive": cluster.from_chief(lambda: data) == data,
         "nothing_arrives": cluster.from_chief(lambda: b"") == b"",
