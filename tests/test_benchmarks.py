@@ -424,10 +424,14 @@ SHOWN = (
     "artefact_speed",
     "training_speed",
     "training_speed_epyc",
+    "training_speed_padded_256",
     "step_cost",
     "fused_projections",
     "tokenization",
     "input_wait",
+    "workers_speed",
+    "less_work",
+    "scoring_speed",
 )
 
 
