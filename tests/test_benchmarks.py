@@ -431,6 +431,7 @@ SHOWN = (
     "input_wait",
     "workers_speed",
     "less_work",
+    "ablation",
     "scoring_speed",
 )
 
